@@ -1,0 +1,1 @@
+"""Datasets: from files to uint8 images, labels, class names and statistics."""

@@ -1,0 +1,78 @@
+"""Every error that convscope raises on purpose, and the exit code that the command line gives it.
+
+ConvscopeError        1   anything below
+├─ UsageError         2   a command, name or value that does not exist or does not fit
+├─ DataError          3   images, labels, archives or downloads that cannot be used
+├─ CheckpointError    4   weights or training state that are damaged or do not fit
+├─ NumericsError      5   a loss or a weight that is no longer finite
+├─ ResourceError      6   no disk or memory left
+├─ BusyError          7   another training holds the folder
+└─ Interrupted      130   Ctrl-C (130) or SIGTERM (143); the state is saved
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConvscopeError(Exception):
+    """A failure that one line explains: what came, what is allowed, how to find it."""
+
+    exit_code = 1
+
+
+class UsageError(ConvscopeError):
+    """A command, name or value that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class DataError(ConvscopeError):
+    """Images, labels, archives or downloads that cannot be used."""
+
+    exit_code = 3
+
+
+class CheckpointError(ConvscopeError):
+    """Weights or training state that are damaged or do not fit the model."""
+
+    exit_code = 4
+
+
+class NumericsError(ConvscopeError):
+    """A loss or a weight that is no longer finite."""
+
+    exit_code = 5
+
+
+class ResourceError(ConvscopeError):
+    """No disk or memory left."""
+
+    exit_code = 6
+
+
+class BusyError(ConvscopeError):
+    """Another training holds the folder."""
+
+    exit_code = 7
+
+
+class Interrupted(ConvscopeError):
+    """Ctrl-C or SIGTERM, after the step was finished and saved."""
+
+    exit_code = 130
+
+    def __init__(self, message: str, *, exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The known names most like `name`, for an error message; empty when nothing is near.
+
+    >>> closest("layer3.conv2", ["layer3.0.conv2", "conv1", "fc"])
+    '; closest: layer3.0.conv2'
+    """
+    found = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; closest: {', '.join(found)}" if found else ""
