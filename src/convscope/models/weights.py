@@ -1,0 +1,77 @@
+"""Weights in files: safetensors only, so that opening one can never run code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from convscope.errors import CheckpointError
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file, by name.
+
+    Raises CheckpointError where there is no such file, or it is of another kind, or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {path}; allowed: a .safetensors file or a run folder")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file ({error}); convert others with safetensors.torch.save_file"
+        ) from error
+
+
+def head_name(model: nn.Module) -> str:
+    """The dotted name of the layer that gives the class scores: the last linear layer.
+
+    Raises CheckpointError for a model without one.
+
+    >>> head_name(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2)))
+    '2'
+    """
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not names:
+        raise CheckpointError(f"no linear layer in {type(model).__name__}: its head cannot be found")
+    return names[-1]
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str) -> list[str]:
+    """Copy weights into the model, keeping its new head where the number of classes differs.
+
+    Returns the names of the entries that were not used. Raises CheckpointError, and changes nothing, where
+    another entry is missing or has another shape.
+    """
+    own = model.state_dict()
+    head = head_name(model) + "."
+    head_fits = all(
+        name in weights and weights[name].shape == own[name].shape for name in own if name.startswith(head)
+    )
+    wanted = {name for name in own if head_fits or not name.startswith(head)}
+    missing = sorted(
+        name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")
+    )
+    if missing:
+        raise CheckpointError(
+            f"{source} lacks {len(missing)} of the {len(own)} entries that the model has, first {missing[0]}; "
+            "it is of another model: name that one with --model"
+        )
+    for name in sorted(wanted & weights.keys()):
+        if weights[name].shape != own[name].shape:
+            raise CheckpointError(
+                f"{name} is {tuple(weights[name].shape)} in {source} and {tuple(own[name].shape)} in the model; "
+                "it is of another model: name that one with --model"
+            )
+    model.load_state_dict({name: weights[name] for name in wanted & weights.keys()}, strict=False)
+    return sorted(weights.keys() - wanted)
+
+
+def freeze_all_but_head(model: nn.Module) -> None:
+    """Leave only the head trainable; everything else keeps its weights and its batch statistics."""
+    head = head_name(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(head + "."))
