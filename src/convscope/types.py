@@ -96,6 +96,7 @@ class Recipe:
     batch_size: int = 128
     augmentation: Augmentation = field(default_factory=Augmentation)
     label_smoothing: float = 0.0
+    freeze: bool = False  # train the head only
     seed: int = 0
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     eval_every: int | None = None  # steps between evaluations; None: at the end of each epoch

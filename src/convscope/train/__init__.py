@@ -1,1 +1,1 @@
-"""train."""
+"""Training: a recipe and a dataset in, events and a run folder out."""

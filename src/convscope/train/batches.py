@@ -1,0 +1,57 @@
+"""The training batches of a recipe: any stretch of steps, each batch a pure function of seed and step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from convscope.data.augment import Draws, augment, epoch_draws, epoch_order
+from convscope.types import Dataset, Recipe
+
+
+class Batches:
+    """Every batch of a training, by step.
+
+    An epoch has as many steps as whole batches fit; which images are left over changes with its order.
+    """
+
+    def __init__(self, dataset: Dataset, recipe: Recipe, *, device: torch.device) -> None:
+        self.dataset = dataset
+        self.recipe = recipe
+        self.device = device
+        self.count = len(dataset.train.labels)
+        self.batch_size = min(recipe.batch_size, self.count)
+        self.steps_per_epoch = self.count // self.batch_size
+        self._mean = torch.tensor(dataset.mean, device=device)
+        self._std = torch.tensor(dataset.std, device=device)
+
+    def indices(self, step: int) -> Tensor:
+        """Which images (B,) int64 the step is made of."""
+        epoch, positions = self._place(step)
+        return epoch_order(self.count, seed=self.recipe.seed, epoch=epoch)[positions]
+
+    def stream(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each step in [first, last) what the model is fed, (B, 3, H, W) float32, and its labels (B,)."""
+        steps = range(first, last)
+        images = self.dataset.train.images.batches(self.indices(step) for step in steps)
+        for step, batch in zip(steps, images, strict=True):
+            labels = self.dataset.train.labels[self.indices(step)]
+            yield self._prepare(batch, step), labels.to(self.device, non_blocking=True)
+
+    def _place(self, step: int) -> tuple[int, slice]:
+        """The step's epoch, and its stretch of the epoch's order."""
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        return epoch, slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+
+    def _prepare(self, images: Tensor, step: int) -> Tensor:
+        """Augment and normalize uint8 images (B, 3, H, W) on the device."""
+        epoch, positions = self._place(step)
+        augmentation, size = self.recipe.augmentation, self.dataset.image_size
+        draws = epoch_draws(self.count, augmentation, size, seed=self.recipe.seed, epoch=epoch)
+        draws = Draws(*(draw[positions].to(self.device, non_blocking=True) for draw in draws))
+        pixels = images.to(self.device, non_blocking=True).float() / 255
+        pixels = augment(pixels, draws, cutout=augmentation.cutout, fill=self._mean)
+        normal = (pixels - self._mean[:, None, None]) / self._std[:, None, None]
+        return normal.contiguous(memory_format=torch.channels_last)

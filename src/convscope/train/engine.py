@@ -1,0 +1,97 @@
+"""Where and how exactly a network is computed: device, precision, memory format."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+from torch import nn
+
+from convscope.errors import UsageError
+
+Precision = Literal["fp32", "bf16"]
+
+
+def select_device(name: str) -> torch.device:
+    """The device of that name, or for "auto" the first GPU where there is one and the CPU elsewhere.
+
+    Raises UsageError for a device that this machine does not have.
+
+    >>> select_device("cpu")
+    device(type='cpu')
+    """
+    available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name in available or (name == "cuda" and len(available) > 1):
+        return torch.device(name)
+    raise UsageError(f'no device "{name}" on this machine; allowed: auto, {", ".join(available)}')
+
+
+def resolve_precision(wanted: Literal["fp32", "bf16", "auto"], device: torch.device) -> Precision:
+    """What "auto" is on this machine: bf16 where the hardware computes it and torch does so well, else fp32.
+
+    On CPUs that takes AVX512-BF16 and torch 2.15: bf16 convolutions of 2.13 and 2.14 are up to 16 times slower
+    (pytorch issue 183815).
+    """
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    release = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    # The only public word on the CPU's arithmetic; a torch without it gets fp32, which is always right.
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if device.type == "cpu" and has_bf16 and release >= (2, 15) else "fp32"
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """The context in which forward passes run in that precision; weights stay fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on its device, in channels-last memory: the faster one for most CPUs and all recent GPUs."""
+    return model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """What a run's provenance says of the machine: processor, cores, threads, device, system."""
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        **gpu,
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """The versions that a run's numbers depend on."""
+    import numpy as np
+
+    from convscope import __version__
+
+    return {
+        "convscope": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it, else what Python knows, with what torch uses of it."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"

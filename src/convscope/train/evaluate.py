@@ -1,0 +1,41 @@
+"""Loss and accuracy of a network over a whole split."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from convscope.train.engine import Precision, autocast
+from convscope.types import Network, Split
+
+
+def evaluate(
+    network: Network,
+    split: Split,
+    *,
+    device: torch.device,
+    precision: Precision = "fp32",
+    batch_size: int = 500,
+) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 accuracy in [0, 1] over the split, in evaluation mode, without augmentation.
+
+    The model is left in the modes it came in.
+    """
+    modes = [(module, module.training) for module in network.model.modules()]
+    network.model.eval()
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    parts = torch.arange(len(split.labels)).split(batch_size)
+    try:
+        with torch.inference_mode():
+            for indices, images in zip(parts, split.images.batches(parts), strict=True):
+                labels = split.labels[indices].to(device)
+                inputs = images.to(device).to(memory_format=torch.channels_last).float() / 255
+                with autocast(device, precision):
+                    logits = network(inputs).float()
+                loss += F.cross_entropy(logits, labels, reduction="sum")
+                correct += (logits.argmax(1) == labels).sum()
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return loss.item() / len(split.labels), correct.item() / len(split.labels)

@@ -1,0 +1,230 @@
+"""The training loop: a generator of events, resumable at any step with the same result to the last bit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convscope.data.augment import random_bits
+from convscope.errors import NumericsError
+from convscope.models.weights import freeze_all_but_head, head_name
+from convscope.train.batches import Batches
+from convscope.train.engine import Precision, autocast
+from convscope.train.evaluate import evaluate
+from convscope.train.meter import Meter
+from convscope.train.schedule import Span, learning_rate, make_optimizer, plan
+from convscope.types import Dataset, Event, EventKind, Network, Recipe
+
+TRAIN_EVENT_STEPS = 10
+"""Steps between two "train" events; as often the losses are fetched from the device and looked at."""
+
+
+@dataclass
+class Progress:
+    """How far a training has come: with the weights, all that going on from here takes."""
+
+    step: int = 0
+    seconds: float = 0.0
+    epoch_loss: float = 0.0  # sums over the images of the epoch so far
+    epoch_correct: int = 0
+    epoch_images: int = 0
+    phase: int | None = None  # the phase whose optimizer's state this is
+    optimizer: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+Save = Callable[[Progress], dict[str, Any]]
+"""Makes model and progress durable and returns what the "checkpoint" event says of it."""
+
+
+def train(
+    model: nn.Module,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    precision: Precision = "fp32",
+    progress: Progress | None = None,
+    save: Save | None = None,
+    save_seconds: float = 60.0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Train the model in place by the recipe, and yield an event whenever something happened.
+
+    `progress` goes on from an earlier training whose weights the model has. `save` is called at the start, at the
+    end of each epoch and phase, after `save_seconds` without, and once `should_stop` turns true.
+    Raises NumericsError, before anything more is saved, when a loss or a weight is no longer finite.
+    """
+    at = progress or Progress()
+    network = Network(
+        model, dataset.mean, dataset.std, dataset.image_size, dataset.class_names, name=recipe.model
+    )
+    batches = Batches(dataset, recipe, device=device)
+    spans = plan(recipe, steps_per_epoch=batches.steps_per_epoch)
+    total = spans[-1].last
+    started = time.monotonic() - at.seconds
+    if recipe.freeze:
+        freeze_all_but_head(model)
+
+    def event(kind: EventKind, **data: Any) -> Event:
+        at.seconds = time.monotonic() - started
+        return Event(kind, at.step, round(at.seconds, 3), data)
+
+    def checkpoint(span: Span, optimizer: torch.optim.Optimizer) -> Iterator[Event]:
+        if save is not None:
+            _check_weights(model, step=at.step)
+            at.phase, at.optimizer = span.index, optimizer.state_dict()
+            at.seconds = time.monotonic() - started
+            yield event("checkpoint", **save(at))
+
+    yield event(
+        "start", resumed=progress is not None, steps=total, steps_per_epoch=batches.steps_per_epoch
+    )
+    stream = batches.stream(at.step, total)
+    meter = Meter()
+    saved = time.monotonic()
+    for span in spans:
+        if at.step >= span.last:
+            continue
+        optimizer = make_optimizer(model, span.phase)
+        if at.phase == span.index:
+            load_optimizer(optimizer, at.optimizer)
+        else:
+            yield event("phase", **_describe(span, steps_per_epoch=batches.steps_per_epoch))
+        if progress is None and at.step == 0:
+            yield from checkpoint(span, optimizer)
+        _set_modes(model, freeze=recipe.freeze)
+
+        for step in range(at.step, span.last):
+            inputs, labels = next(stream)  # (B, 3, H, W), (B,)
+            rate = learning_rate(span, step)
+            seed = int(random_bits(1, recipe.seed, step)[0] >> 1)
+            loss, correct = _update(
+                model, optimizer, inputs, labels, rate=rate, seed=seed, recipe=recipe, precision=precision
+            )
+            meter.add(loss, correct, images=len(labels))
+            at.step = step + 1
+
+            stop = should_stop()
+            epoch_ends = at.step % batches.steps_per_epoch == 0
+            save_due = epoch_ends or at.step == span.last or stop or time.monotonic() - saved > save_seconds
+            eval_due = at.step % recipe.eval_every == 0 if recipe.eval_every else epoch_ends
+            eval_due = eval_due or at.step == total
+            if not (save_due or eval_due or at.step % TRAIN_EVENT_STEPS == 0):
+                continue
+
+            where = f"phase {span.index + 1}, {span.phase.optimizer}, learning rate {rate:g}"
+            loss_sum, right, images, speed = meter.close(step=at.step, where=where)
+            at.epoch_loss += loss_sum
+            at.epoch_correct += right
+            at.epoch_images += images
+            place = {"epoch": at.step / batches.steps_per_epoch, "phase": span.index}
+            yield event(
+                "train",
+                **place,
+                loss=loss_sum / images,
+                accuracy=right / images,
+                learning_rate=rate,
+                images_per_second=speed,
+            )
+            if eval_due:
+                test_loss, test_accuracy = evaluate(
+                    network, dataset.test, device=device, precision=precision
+                )
+                yield event(
+                    "eval",
+                    **place,
+                    train_loss=at.epoch_loss / at.epoch_images,
+                    train_accuracy=at.epoch_correct / at.epoch_images,
+                    test_loss=test_loss,
+                    test_accuracy=test_accuracy,
+                )
+            if epoch_ends:
+                at.epoch_loss, at.epoch_correct, at.epoch_images = 0.0, 0, 0
+            if save_due:
+                yield from checkpoint(span, optimizer)
+                saved = time.monotonic()
+            if stop and at.step < total:
+                yield event("end", reason="interrupted")
+                return
+            meter.restart()
+
+    final: dict[str, float] = {}
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        loss, accuracy = evaluate(network, split, device=device)
+        final |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
+    yield event("end", reason="finished", **final)
+
+
+def _update(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    rate: float,
+    seed: int,
+    recipe: Recipe,
+    precision: Precision,
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step; returns the batch's mean loss and its number of right answers, both 0-d."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    # Dropout and its like draw from torch's generators: a seed of the step's own makes them pure functions too.
+    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+        torch.manual_seed(seed)
+        with autocast(inputs.device, precision):
+            logits = model(inputs)  # (B, classes)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a state whose tensors may lie otherwise in memory than their parameters, as read from a file.
+
+    Fused optimizers walk parameter and state side by side in memory, so both must be laid out alike.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, values in state["state"].items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameters[index].shape:
+                values[key] = torch.empty_like(parameters[index]).copy_(value)
+    optimizer.load_state_dict(state)
+
+
+def _set_modes(model: nn.Module, *, freeze: bool) -> None:
+    """Training mode; with a frozen body only for the head, so that the body's batch statistics stay too."""
+    model.train(not freeze)
+    if freeze:
+        model.get_submodule(head_name(model)).train()
+
+
+def _check_weights(model: nn.Module, *, step: int) -> None:
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise NumericsError(
+                f"{name} is no longer finite after step {step}; the checkpoint before stands; "
+                "a lower learning rate usually helps: --set phases.0.learning_rate=VALUE"
+            )
+
+
+def _describe(span: Span, *, steps_per_epoch: int) -> dict[str, Any]:
+    """What the "phase" event says."""
+    return {
+        "index": span.index,
+        "optimizer": span.phase.optimizer,
+        "learning_rate": span.phase.learning_rate,
+        "schedule": span.phase.schedule,
+        "first_step": span.first,
+        "last_step": span.last,
+        "epoch": span.first / steps_per_epoch,
+    }

@@ -1,0 +1,48 @@
+"""Training loss and accuracy, summed where they are computed and fetched once in a while."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from convscope.errors import NumericsError
+
+
+class Meter:
+    """Means over a window of steps, fetched from the device together so that no step waits for it."""
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []  # 0-d, on the device
+        self._correct: list[Tensor] = []
+        self._images = 0
+        self._started = time.monotonic()
+
+    def add(self, loss: Tensor, correct: Tensor, *, images: int) -> None:
+        """Count one step: its mean loss and its number of right answers, both 0-d."""
+        self._losses.append(loss)
+        self._correct.append(correct)
+        self._images += images
+
+    def close(self, *, step: int, where: str) -> tuple[float, int, int, float]:
+        """Loss summed over images, right answers, images and images per second since the last start.
+
+        Raises NumericsError naming the first step whose loss is not finite; `step` is the number of steps done.
+        """
+        losses = torch.stack(self._losses).tolist()
+        bad = next((index for index, loss in enumerate(losses) if not abs(loss) < float("inf")), None)
+        if bad is not None:
+            first = step - len(losses) + bad + 1
+            raise NumericsError(
+                f"the loss is {losses[bad]} at step {first} ({where}); nothing of it was saved; "
+                "a lower learning rate usually helps: --set phases.0.learning_rate=VALUE"
+            )
+        images = self._images
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        loss = sum(losses) / len(losses) * images  # every batch is equally large
+        return loss, int(torch.stack(self._correct).sum().item()), images, images / seconds
+
+    def restart(self) -> None:
+        """Begin a new window now."""
+        self.__init__()

@@ -1,0 +1,71 @@
+"""Which phase a step belongs to, its learning rate and its optimizer: pure functions of recipe and step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from convscope.types import Phase, Recipe
+
+
+class Span(NamedTuple):
+    """A phase with its place in the run."""
+
+    index: int
+    phase: Phase
+    first: int  # its first step
+    last: int  # one past its last step
+
+
+def plan(recipe: Recipe, *, steps_per_epoch: int) -> list[Span]:
+    """Where each phase of the recipe begins and ends, in steps.
+
+    >>> from convscope.train.recipes import get_recipe
+    >>> [(span.first, span.last) for span in plan(get_recipe("adam-then-sgd"), steps_per_epoch=390)]
+    [(0, 2340), (2340, 4680)]
+    """
+    spans: list[Span] = []
+    first = 0
+    for index, phase in enumerate(recipe.phases):
+        steps = phase.steps if phase.steps is not None else (phase.epochs or 0) * steps_per_epoch
+        spans.append(Span(index, phase, first, first + steps))
+        first += steps
+    return spans
+
+
+def span_at(spans: list[Span], step: int) -> Span:
+    """The phase in which the update number `step` (from 0) is made."""
+    return next(span for span in spans if step < span.last)
+
+
+def learning_rate(span: Span, step: int) -> float:
+    """The learning rate of the update number `step` of the run.
+
+    "one-cycle" rises linearly to the peak over the warm-up and falls linearly to zero after it
+    (Smith and Topin 2017, arXiv:1708.07120, with straight lines).
+    """
+    phase = span.phase
+    if phase.schedule == "constant":
+        return phase.learning_rate
+    done = (step - span.first + 1) / (span.last - span.first + 1)  # in (0, 1): never a rate of zero
+    if done < phase.warmup:
+        return phase.learning_rate * done / phase.warmup
+    return phase.learning_rate * (1 - done) / (1 - phase.warmup)
+
+
+def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
+    """A new optimizer for the phase over the model's trainable parameters, norms and biases a group of their own."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    vectors_decay = phase.weight_decay if phase.decay_norms_and_biases else 0.0
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": phase.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": vectors_decay},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if phase.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
+    return torch.optim.SGD(
+        groups, lr=phase.learning_rate, momentum=phase.momentum, nesterov=phase.nesterov, fused=True
+    )
