@@ -1,1 +1,8 @@
-"""methods."""
+"""METHODS: every way of looking at a network, by the name that the command line gives it."""
+
+from convscope.tables import Entry
+
+METHODS: dict[str, Entry] = {
+    "filters": Entry("convscope.methods.filters:filters", "the weights of a convolution, as pictures"),
+    "maps": Entry("convscope.methods.feature_maps:feature_maps", "every channel of a layer, for an image"),
+}

@@ -1,0 +1,119 @@
+"""What every channel of a layer gives for one image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convscope.errors import NumericsError, UsageError
+from convscope.hooks import frozen_eval, like_model, record_outputs, resolve_layer
+from convscope.paint import tile_bounds
+from convscope.types import Network, Picture
+
+
+def feature_maps(
+    network: Network,
+    layer: str,
+    image: Tensor,
+    channel: int | None = None,
+    *,
+    shared_scale: bool = False,
+) -> Picture:
+    """The maps of a layer's channels, or of one, for one image, from one forward pass in evaluation mode.
+
+    `image` is (3, H, W) or (1, 3, H, W) float RGB in [0, 1]. The picture's values are (channels, 1, h, w), as
+    the layer gave them before anything overwrote them. Each map has a scale of its own, or all share one;
+    maps of a single number always share it, since alone each would be at its own maximum.
+
+    Raises UsageError for a layer that is unknown or gives no maps, an image of another shape or range, and a
+    channel out of range; NumericsError for maps that are not finite. After Yosinski et al. 2015
+    (arXiv:1506.06579).
+
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU(inplace=True))
+    >>> network = Network(model, (0.5,) * 3, (0.5,) * 3, (16, 16), ("a", "b"), "tiny")
+    >>> feature_maps(network, "0", torch.rand(3, 16, 16)).values.shape
+    (8, 1, 12, 12)
+    """
+    name = resolve_layer(network.model, layer, model_name=network.name)
+    maps = _maps(network, name, _one_image(image))
+    if channel is not None and not 0 <= channel < len(maps):
+        raise UsageError(f"no channel {channel} in {layer}; allowed: 0 to {len(maps) - 1}")
+    chosen = range(len(maps)) if channel is None else [channel]
+    peaks = np.abs(maps).max(axis=(1, 2))  # (C,)
+    single = maps.shape[1:] == (1, 1)
+    shared = shared_scale or single
+    bounds = tile_bounds(peaks, shared=shared)
+    signed = bool((maps < 0).any())
+    values = maps[list(chosen), None]
+    high = bounds[list(chosen)]
+    dead = [index for index in chosen if not maps[index].any()]
+    return Picture(
+        name=f"maps-{layer.replace('.', '-')}" + ("" if channel is None else f"-{channel}"),
+        title=f"Feature maps of {layer}, {len(maps)} channels of {maps.shape[1]}×{maps.shape[2]}",
+        values=np.ascontiguousarray(values, dtype=np.float32),
+        limits=np.stack([-high if signed else np.zeros_like(high), high], axis=1).astype(np.float32),
+        scale="diverging" if signed else "sequential",
+        captions=tuple(str(index) for index in chosen),
+        caption=_reading(signed, shared, single),
+        numbers={
+            "share_of_zeros": float((values == 0).mean()),
+            "dead_channels": dead,
+            "maximum": values.max(axis=(1, 2, 3)).tolist(),
+        },
+        provenance={"Method": "maps", "Network": network.name, "Layer": name},
+    )
+
+
+def _one_image(image: Tensor) -> Tensor:
+    """The image as a batch of one (1, 3, H, W)."""
+    images = image[None] if image.ndim == 3 else image
+    if images.ndim != 4 or images.shape[:2] != (1, 3):
+        raise UsageError(f"an image of shape {tuple(image.shape)}; allowed: (3, H, W) or (1, 3, H, W)")
+    if not images.is_floating_point():
+        raise UsageError(f"an image of {image.dtype}; allowed: floats in [0, 1], so divide bytes by 255")
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        low, high = images.min().item(), images.max().item()
+        raise UsageError(
+            f"an image with values from {low:g} to {high:g}; allowed: [0, 1], before any normalizing"
+        )
+    return images
+
+
+def _maps(network: Network, layer: str, images: Tensor) -> np.ndarray:
+    """The layer's maps (C, H, W) for a batch of one; a vector's entries become maps of one number."""
+    with frozen_eval(network.model) as model, torch.no_grad():
+        output = record_outputs(model, network.normalize(like_model(model, images)), [layer])[layer]
+    if output.ndim not in (2, 4):
+        raise UsageError(f'layer "{layer}" gives {tuple(output.shape)}; allowed: (N, C, H, W) or (N, C)')
+    maps = output[0].float().cpu().numpy().reshape(output.shape[1], *(output.shape[2:] or (1, 1)))
+    if not np.isfinite(maps).all():
+        channel = int(np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2)))[0])
+        raise NumericsError(f'layer "{layer}" gives values that are not finite in channel {channel}')
+    return maps
+
+
+def _reading(signed: bool, shared: bool, single: bool) -> str:
+    """How to read the picture, and what not to conclude."""
+    colours = (
+        "Red is positive, blue negative, white zero."
+        if signed
+        else "Black is zero, bright is strong; an all-black tile is a channel that is silent for this image."
+    )
+    if single:
+        return (
+            "Each cell is one channel, and its map is a single number: the layer has no positions left. "
+            f"{colours} All cells share one scale. Nothing here says where in the image a feature is; each "
+            "number summarizes all of the image that the channel sees."
+        )
+    scale = (
+        "All tiles share one scale."
+        if shared
+        else "Each tile has a scale of its own: compare shapes, not brightness, between tiles."
+    )
+    return (
+        f"Each tile is one channel's answer at every position. {colours} {scale} A coarse map is not a local "
+        "feature: the deeper the layer, the more of the image each position sees, and the less its "
+        "position says about where the evidence lies."
+    )
