@@ -28,9 +28,7 @@ def read_members(archive: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
                 if member.name not in wanted:
                     continue
                 if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-                    raise DataError(
-                        f"archive {archive}: {member.name} is a link or a device, not a plain file"
-                    )
+                    raise DataError(f"archive {archive}: {member.name} is a link or a device, not a plain file")
                 if member.name in found:
                     raise DataError(f"archive {archive}: {member.name} comes twice")
                 if member.size > wanted[member.name]:
@@ -53,7 +51,5 @@ class _Capped(gzip.GzipFile):
     def read(self, size: int | None = -1) -> bytes:
         content = super().read(size)
         if self.tell() > WHOLE_ARCHIVE:
-            raise DataError(
-                f"archive {self.name} unpacks to more than {WHOLE_ARCHIVE:,} bytes; it is not read"
-            )
+            raise DataError(f"archive {self.name} unpacks to more than {WHOLE_ARCHIVE:,} bytes; it is not read")
         return content

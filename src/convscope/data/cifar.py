@@ -129,9 +129,7 @@ def find(layout: Layout, data_dir: Path) -> Path:
             return held
     if not data_dir.exists():
         raise DataError(f"no file or folder {data_dir} to read {layout.name} from")
-    pickled = [
-        file for file in data_dir.glob("cifar-*") if file.name.endswith(("-py", "-python", "-python.tar.gz"))
-    ]
+    pickled = [file for file in data_dir.glob("cifar-*") if file.name.endswith(("-py", "-python", "-python.tar.gz"))]
     hint = f"; {pickled[0].name} is the pickled version, which is never opened" if pickled else ""
     raise DataError(
         f"no {layout.name} in {data_dir}{hint}; wanted: {layout.archive}, or the files of {layout.folder}/ "
@@ -175,9 +173,7 @@ def parse(layout: Layout, files: Mapping[str, bytes], source: str) -> Dataset:
     if not layout.class_names and layout.names_file not in files:
         missing.append(layout.names_file)
     if missing:
-        raise DataError(
-            f"{layout.name}: missing {first_five(missing)} ({source}); get {layout.archive} again"
-        )
+        raise DataError(f"{layout.name}: missing {first_five(missing)} ({source}); get {layout.archive} again")
     class_names = layout.class_names
     if layout.names_file in files:
         class_names = _class_names(layout, files[layout.names_file])

@@ -65,9 +65,7 @@ def download(
     )
 
 
-def _fetch_right(
-    source: str, part: Path, sha256: str, size: int | None, progress: Progress, timeout: float
-) -> None:
+def _fetch_right(source: str, part: Path, sha256: str, size: int | None, progress: Progress, timeout: float) -> None:
     """Fill `part` from one source until it is whole and right; raise SourceFailed where it cannot be.
 
     Wrong bytes are thrown away. If they continued what an earlier source had begun, that one may have been
@@ -166,7 +164,6 @@ def _disk_errors(part: Path) -> Generator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             part.unlink(missing_ok=True)
             raise DataError(
-                f"no space left to download into {part.parent}; free some, or name the file elsewhere "
-                f"with --data-dir"
+                f"no space left to download into {part.parent}; free some, or name the file elsewhere with --data-dir"
             ) from error
         raise DataError(f"cannot write into {part.parent}: {error.strerror or error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -59,15 +60,15 @@ class PixelSummary:
     def statistics(self) -> tuple[Statistics, Statistics]:
         """Mean and standard deviation of each channel, in [0, 1].
 
-        A channel that has one single value gets the deviation 1, so that dividing by it stays finite.
+        A channel with a single value gets the deviation 1, so that dividing by it stays finite.
         """
-        values = np.arange(256) / 255
+        levels = np.arange(256)
         means, stds = [], []
-        for counts in self._counts:
-            mean = np.average(values, weights=counts)
-            means.append(float(mean))
-            several = np.count_nonzero(counts) > 1
-            stds.append(float(np.average((values - mean) ** 2, weights=counts) ** 0.5) if several else 1.0)
+        for counts in self._counts:  # in integers as long as possible: the same on every machine
+            count, total, squares = int(counts.sum()), int(levels @ counts), int(levels**2 @ counts)
+            spread = count * squares - total**2
+            means.append(total / max(1, count) / 255)
+            stds.append(math.sqrt(spread) / count / 255 if spread else 1.0)
         return tuple(means), tuple(stds)
 
     def digest(self) -> str:

@@ -18,7 +18,7 @@ from convscope.errors import DataError
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class SourceFailed(Exception):  # noqa: N818 - it is caught, never shown
+class SourceFailed(Exception):
     """Why this source did not give the file; another one may."""
 
 
@@ -78,9 +78,7 @@ def _open_http(source: str, offset: int, etag: str | None, timeout: float) -> Op
         with error:
             if error.code == 416 and offset:  # nothing from there on: begin anew
                 return _open_http(source, 0, None, timeout)
-            raise SourceFailed(
-                f"HTTP {error.code} {http.client.responses.get(error.code, '')}".rstrip()
-            ) from error
+            raise SourceFailed(f"HTTP {error.code} {http.client.responses.get(error.code, '')}".rstrip()) from error
     try:
         return _check_answer(response, offset)
     except SourceFailed:
@@ -106,9 +104,7 @@ def _check_answer(response: http.client.HTTPResponse, offset: int) -> Opened:
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but never away from https."""
 
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ):
+    def redirect_request(self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str):
         if not (newurl.startswith("https:") or (_is_loopback(newurl) and _is_loopback(req.full_url))):
             raise SourceFailed(f"redirects to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -1,0 +1,102 @@
+"""Images that stay in their files and are decoded, by a few processes, when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from convscope.data.decode import Unreadable, decode_image
+from convscope.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_WORKERS = 4
+FEW = 1000  # so few images are decoded sooner than processes are started
+
+
+class Decoded(NamedTuple):
+    """A batch: the pixels of the readable images in order, and why the others are not."""
+
+    pixels: NDArray[np.uint8]  # (B, 3, H, W)
+    broken: dict[str, str]  # path: reason
+
+
+class FileImages:
+    """Images (N, 3, size, size) uint8 that are read from their files each time."""
+
+    def __init__(self, paths: Sequence[str], size: int, *, workers: int | None = None) -> None:
+        self._paths = paths
+        self._size = size
+        self._workers = workers
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, 3, H, W)."""
+        return len(self._paths), 3, self._size, self._size
+
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """For each index tensor (B,) int64 the images (B, 3, H, W) uint8, in the order asked for.
+
+        A few index tensors are drawn ahead. Raises DataError for a file that can no longer be read.
+        """
+        asked = (index.tolist() for index in indices)
+        for pixels, broken in decode_batches(self._paths, self._size, asked, workers=self._workers):
+            for path, reason in broken.items():
+                raise DataError(f"{path} cannot be read any more ({reason}); put it back, or start again")
+            yield torch.from_numpy(pixels)
+
+
+def decode_batches(
+    paths: Sequence[str], size: int, batches: Iterable[Sequence[int]], *, workers: int | None = None
+) -> Iterator[Decoded]:
+    """The files of each batch of indices, decoded to (B, 3, size, size), in order and a few batches ahead."""
+    if workers is None:
+        workers = 0 if len(paths) < FEW else min(MOST_WORKERS, _cores())
+    loader: DataLoader[Any] = DataLoader(
+        _Decoder(paths, size),  # pyright: ignore[reportArgumentType] - all it needs is __getitem__
+        sampler=batches,  # pyright: ignore[reportArgumentType] - any iterable of what __getitem__ takes
+        batch_size=None,
+        collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType] - which is never a list here
+        num_workers=workers,
+        worker_init_fn=_prepare_worker,
+        generator=torch.Generator(),  # else it would draw from the global one and change the training
+    )
+    yield from loader
+
+
+class _Decoder:
+    def __init__(self, paths: Sequence[str], size: int) -> None:
+        self._paths = paths
+        self._size = size
+
+    def __getitem__(self, batch: Sequence[int]) -> Decoded:
+        pixels: list[NDArray[np.uint8]] = []
+        broken: dict[str, str] = {}
+        for index in batch:
+            try:
+                pixels.append(decode_image(self._paths[index], self._size))
+            except Unreadable as reason:
+                broken[self._paths[index]] = str(reason)
+        return Decoded(np.stack(pixels) if pixels else np.empty((0, 3, self._size, self._size), np.uint8), broken)
+
+
+def _as_it_is(batch: Decoded) -> Decoded:
+    """Leaves the pixels a NumPy array: tensors would travel through shared memory, which containers keep small."""
+    return batch
+
+
+def _prepare_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by this signal, whatever the main process does with its own
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
