@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
@@ -50,7 +49,7 @@ def resolve_precision(wanted: Literal["fp32", "bf16", "auto"], device: torch.dev
     return "bf16" if device.type == "cpu" and has_bf16 and release >= (2, 15) else "fp32"
 
 
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The context in which forward passes run in that precision; weights stay fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from convscope.models.weights import freeze_all_but_head, head_name
 from convscope.train.batches import Batches
 from convscope.train.engine import Precision, autocast
 from convscope.train.evaluate import evaluate
-from convscope.train.meter import Meter
+from convscope.train.meter import ADVICE, Meter
 from convscope.train.schedule import Span, learning_rate, make_optimizer, plan
 from convscope.types import Dataset, Event, EventKind, Network, Recipe
 
@@ -26,7 +27,7 @@ TRAIN_EVENT_STEPS = 10
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training has come: with the weights, all that going on from here takes."""
 
     step: int = 0
@@ -35,11 +36,11 @@ class Progress:
     epoch_correct: int = 0
     epoch_images: int = 0
     phase: int | None = None  # the phase whose optimizer's state this is
-    optimizer: dict[str, Any] = field(default_factory=dict[str, Any])
+    optimizer: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
 
 
-Save = Callable[[Progress], dict[str, Any]]
-"""Makes model and progress durable and returns what the "checkpoint" event says of it."""
+Save = Callable[[TrainingState], dict[str, Any]]
+"""Makes model and state durable and returns what the "checkpoint" event says of it."""
 
 
 def train(
@@ -49,21 +50,19 @@ def train(
     *,
     device: torch.device,
     precision: Precision = "fp32",
-    progress: Progress | None = None,
+    state: TrainingState | None = None,
     save: Save | None = None,
     save_seconds: float = 60.0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Train the model in place by the recipe, and yield an event whenever something happened.
 
-    `progress` goes on from an earlier training whose weights the model has. `save` is called at the start, at the
+    `state` goes on from an earlier training whose weights the model has. `save` is called at the start, at the
     end of each epoch and phase, after `save_seconds` without, and once `should_stop` turns true.
     Raises NumericsError, before anything more is saved, when a loss or a weight is no longer finite.
     """
-    at = progress or Progress()
-    network = Network(
-        model, dataset.mean, dataset.std, dataset.image_size, dataset.class_names, name=recipe.model
-    )
+    at = state or TrainingState()
+    network = Network(model, dataset.mean, dataset.std, dataset.image_size, dataset.class_names, name=recipe.model)
     batches = Batches(dataset, recipe, device=device)
     spans = plan(recipe, steps_per_epoch=batches.steps_per_epoch)
     total = spans[-1].last
@@ -78,13 +77,11 @@ def train(
     def checkpoint(span: Span, optimizer: torch.optim.Optimizer) -> Iterator[Event]:
         if save is not None:
             _check_weights(model, step=at.step)
-            at.phase, at.optimizer = span.index, optimizer.state_dict()
+            at.phase, at.optimizer = span.number, optimizer.state_dict()["state"]
             at.seconds = time.monotonic() - started
             yield event("checkpoint", **save(at))
 
-    yield event(
-        "start", resumed=progress is not None, steps=total, steps_per_epoch=batches.steps_per_epoch
-    )
+    yield event("start", resumed=state is not None, steps=total, steps_per_epoch=batches.steps_per_epoch)
     stream = batches.stream(at.step, total)
     meter = Meter()
     saved = time.monotonic()
@@ -92,11 +89,11 @@ def train(
         if at.step >= span.last:
             continue
         optimizer = make_optimizer(model, span.phase)
-        if at.phase == span.index:
+        if at.phase == span.number:
             load_optimizer(optimizer, at.optimizer)
         else:
             yield event("phase", **_describe(span, steps_per_epoch=batches.steps_per_epoch))
-        if progress is None and at.step == 0:
+        if state is None:
             yield from checkpoint(span, optimizer)
         _set_modes(model, freeze=recipe.freeze)
 
@@ -118,12 +115,12 @@ def train(
             if not (save_due or eval_due or at.step % TRAIN_EVENT_STEPS == 0):
                 continue
 
-            where = f"phase {span.index + 1}, {span.phase.optimizer}, learning rate {rate:g}"
+            where = f"phase {span.number + 1}, {span.phase.optimizer}, learning rate {rate:g}"
             loss_sum, right, images, speed = meter.close(step=at.step, where=where)
             at.epoch_loss += loss_sum
             at.epoch_correct += right
             at.epoch_images += images
-            place = {"epoch": at.step / batches.steps_per_epoch, "phase": span.index}
+            place = {"epoch": at.step / batches.steps_per_epoch, "phase": span.number}
             yield event(
                 "train",
                 **place,
@@ -133,9 +130,9 @@ def train(
                 images_per_second=speed,
             )
             if eval_due:
-                test_loss, test_accuracy = evaluate(
-                    network, dataset.test, device=device, precision=precision
-                )
+                test_loss, test_accuracy = evaluate(network, dataset.test, device=device, precision=precision)
+                if not math.isfinite(test_loss):
+                    raise NumericsError(f"the test loss is {test_loss} after step {at.step} ({where}); {ADVICE}")
                 yield event(
                     "eval",
                     **place,
@@ -188,17 +185,22 @@ def _update(
     return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
     """Load a state whose tensors may lie otherwise in memory than their parameters, as read from a file.
 
     Fused optimizers walk parameter and state side by side in memory, so both must be laid out alike.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, values in state["state"].items():
-        for key, value in values.items():
-            if isinstance(value, Tensor) and value.shape == parameters[index].shape:
-                values[key] = torch.empty_like(parameters[index]).copy_(value)
-    optimizer.load_state_dict(state)
+    alike = {
+        index: {
+            key: torch.empty_like(parameters[index]).copy_(value)
+            if isinstance(value, Tensor) and value.shape == parameters[index].shape
+            else value
+            for key, value in values.items()
+        }
+        for index, values in state.items()
+    }
+    optimizer.load_state_dict({"state": alike, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _set_modes(model: nn.Module, *, freeze: bool) -> None:
@@ -211,16 +213,13 @@ def _set_modes(model: nn.Module, *, freeze: bool) -> None:
 def _check_weights(model: nn.Module, *, step: int) -> None:
     for name, weight in model.state_dict().items():
         if weight.is_floating_point() and not weight.isfinite().all():
-            raise NumericsError(
-                f"{name} is no longer finite after step {step}; the checkpoint before stands; "
-                "a lower learning rate usually helps: --set phases.0.learning_rate=VALUE"
-            )
+            raise NumericsError(f"{name} is no longer finite after step {step}; {ADVICE}")
 
 
 def _describe(span: Span, *, steps_per_epoch: int) -> dict[str, Any]:
     """What the "phase" event says."""
     return {
-        "index": span.index,
+        "index": span.number,
         "optimizer": span.phase.optimizer,
         "learning_rate": span.phase.learning_rate,
         "schedule": span.phase.schedule,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
 from torch import Tensor
 
 from convscope.errors import NumericsError
+
+ADVICE = "the checkpoint before it stands; a lower learning rate usually helps: --set phases.0.learning_rate=VALUE"
 
 
 class Meter:
@@ -31,13 +34,10 @@ class Meter:
         Raises NumericsError naming the first step whose loss is not finite; `step` is the number of steps done.
         """
         losses = torch.stack(self._losses).tolist()
-        bad = next((index for index, loss in enumerate(losses) if not abs(loss) < float("inf")), None)
+        bad = next((index for index, loss in enumerate(losses) if not math.isfinite(loss)), None)
         if bad is not None:
             first = step - len(losses) + bad + 1
-            raise NumericsError(
-                f"the loss is {losses[bad]} at step {first} ({where}); nothing of it was saved; "
-                "a lower learning rate usually helps: --set phases.0.learning_rate=VALUE"
-            )
+            raise NumericsError(f"the loss is {losses[bad]} at step {first} ({where}); {ADVICE}")
         images = self._images
         seconds = max(time.monotonic() - self._started, 1e-9)
         loss = sum(losses) / len(losses) * images  # every batch is equally large

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from convscope.errors import UsageError, closest
+from convscope.errors import UsageError
 from convscope.tables import look_up
-from convscope.types import Augmentation, Phase, Recipe
+from convscope.train.recipe_values import recipe_from_mapping, set_value
+from convscope.types import Augmentation, Dataset, Phase, Recipe
 
 RECIPES = {
     recipe.name: recipe
@@ -100,20 +100,6 @@ def get_recipe(name: str) -> Recipe:
     return recipe_from_mapping(defaults | values)
 
 
-def recipe_from_mapping(values: Mapping[str, Any]) -> Recipe:
-    """The recipe that a TOML table or a run.json describes; every key, type and range is checked.
-
-    Raises UsageError naming the key, what came and what is allowed.
-
-    >>> recipe_from_mapping({"name": "mine", "summary": "", "model": "resnet8", "phases": [
-    ...     {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 2}]}).phases[0].momentum
-    0.9
-    """
-    recipe: Recipe = _build(Recipe, values, where="")
-    check_recipe(recipe)
-    return recipe
-
-
 def override_recipe(
     recipe: Recipe,
     *,
@@ -138,13 +124,20 @@ def override_recipe(
     named = {"model": model, "seed": seed, "precision": precision, "eval_every": eval_every}
     values |= {key: value for key, value in named.items() if value is not None}
     for setting in settings:
-        _set(values, setting)
+        set_value(values, setting)
     if epochs is not None and steps is not None:
         raise UsageError("--epochs and --steps both given; allowed: one of them")
     for unit, length in (("epochs", epochs), ("steps", steps)):
         if length is not None:
             values["phases"] = _fit_phases(values["phases"], unit, length)
     return recipe_from_mapping(values)
+
+
+def suit_dataset(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """The recipe without mirroring where a mirrored image would be of another class, or of none."""
+    if dataset.mirror or not recipe.augmentation.flip:
+        return recipe
+    return dataclasses.replace(recipe, augmentation=dataclasses.replace(recipe.augmentation, flip=False))
 
 
 def _fit_phases(phases: list[dict[str, Any]], unit: str, length: int) -> list[dict[str, Any]]:
@@ -164,103 +157,3 @@ def _fit_phases(phases: list[dict[str, Any]], unit: str, length: int) -> list[di
             fitted.append(phase | {unit: taken, other: None})
         left -= taken
     return fitted
-
-
-def _set(values: dict[str, Any], setting: str) -> None:
-    """Replace one value, named by a dotted key, in nested dictionaries and lists."""
-    key, equals, text = setting.partition("=")
-    if not equals:
-        raise UsageError(f"--set {setting}; allowed: KEY=VALUE, as in --set batch_size=64")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    place: Any = values
-    *parents, last = key.split(".")
-    try:
-        for part in parents:
-            place = place[int(part)] if isinstance(place, list | tuple) else place[part]
-        known = place[int(last)] if isinstance(place, list | tuple) else place[last]
-    except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise UsageError(f'no recipe key "{key}"{closest(key, _keys(values))}; see run.json or --help') from error
-    if isinstance(known, dict | list | tuple):
-        raise UsageError(f"--set {key} names a group; allowed: one value in it, as in {key}.KEY=VALUE")
-    place[last] = value
-
-
-def _keys(values: Any, prefix: str = "") -> list[str]:
-    """Every dotted key of nested dictionaries and lists."""
-    if isinstance(values, Mapping):
-        items = [(str(key), value) for key, value in values.items()]
-    elif isinstance(values, list | tuple):
-        items = [(str(index), value) for index, value in enumerate(values)]
-    else:
-        return [prefix.rstrip(".")]
-    return [key for name, value in items for key in _keys(value, f"{prefix}{name}.")]
-
-
-def _build(kind: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
-    """A dataclass from a mapping, its keys and types checked; `where` is the dotted key so far."""
-    hints = get_type_hints(kind)
-    known = [field.name for field in dataclasses.fields(kind)]
-    for key in values:
-        if key not in known:
-            raise UsageError(
-                f'no recipe key "{where}{key}"{closest(key, known)}; allowed: {", ".join(known)}'
-            )
-    required = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING]
-    for key in required:
-        if key not in values:
-            raise UsageError(f'the recipe lacks "{where}{key}"')
-    return kind(**{key: _convert(hints[key], value, where=where + key) for key, value in values.items()})
-
-
-def _convert(hint: Any, value: Any, *, where: str) -> Any:
-    """The value as the type that a field's hint asks for."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
-        return _build(hint, value, where=where + ".")
-    if origin is tuple and isinstance(value, list | tuple):
-        items: Iterable[Any] = value
-        return tuple(_convert(arguments[0], item, where=f"{where}.{i}") for i, item in enumerate(items))
-    if origin is Literal and value in arguments:
-        return value
-    if origin in (types.UnionType, Union):
-        if value is None:
-            return None
-        return _convert(arguments[0], value, where=where)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and type(value) is hint:
-        return value
-    allowed = " or ".join(map(str, arguments)) if origin is Literal else getattr(hint, "__name__", str(hint))
-    raise UsageError(f'recipe key "{where}" is {value!r}; allowed: {allowed}')
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Raise UsageError for a value outside of its range, naming key, value and range."""
-    _within("batch_size", recipe.batch_size, 1, 1_000_000)
-    _within("label_smoothing", recipe.label_smoothing, 0, 0.99)
-    _within("augmentation.crop", recipe.augmentation.crop, 0, 1024)
-    _within("augmentation.cutout", recipe.augmentation.cutout, 0, 1024)
-    _within("seed", recipe.seed, 0, 2**63 - 1)
-    if recipe.eval_every is not None:
-        _within("eval_every", recipe.eval_every, 1, 10**9)
-    if not recipe.phases:
-        raise UsageError("the recipe has no phases; allowed: one or more [[phases]]")
-    for index, phase in enumerate(recipe.phases):
-        where = f"phases.{index}."
-        if (phase.epochs is None) == (phase.steps is None):
-            raise UsageError(f"{where}epochs or {where}steps: allowed is exactly one of them")
-        _within(where + ("epochs" if phase.steps is None else "steps"), phase.epochs or phase.steps or 0, 1, 10**9)
-        _within(where + "learning_rate", phase.learning_rate, 0, 1000)
-        _within(where + "momentum", phase.momentum, 0, 0.9999)
-        _within(where + "weight_decay", phase.weight_decay, 0, 1)
-        _within(where + "warmup", phase.warmup, 0, 1)
-        if phase.nesterov and (phase.optimizer != "sgd" or phase.momentum == 0):
-            raise UsageError(f"{where}nesterov needs sgd with a momentum above 0")
-
-
-def _within(key: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise UsageError(f'recipe key "{key}" is {value}; allowed: {low} to {high}')

@@ -13,7 +13,7 @@ from convscope.types import Phase, Recipe
 class Span(NamedTuple):
     """A phase with its place in the run."""
 
-    index: int
+    number: int  # from 0
     phase: Phase
     first: int  # its first step
     last: int  # one past its last step
@@ -33,11 +33,6 @@ def plan(recipe: Recipe, *, steps_per_epoch: int) -> list[Span]:
         spans.append(Span(index, phase, first, first + steps))
         first += steps
     return spans
-
-
-def span_at(spans: list[Span], step: int) -> Span:
-    """The phase in which the update number `step` (from 0) is made."""
-    return next(span for span in spans if step < span.last)
 
 
 def learning_rate(span: Span, step: int) -> float:

@@ -1,0 +1,124 @@
+"""What a terminal shows: progress on standard error, results as `key: value` lines on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from convscope.types import Event
+
+PLAIN_STEPS = 100
+"""Steps between two lines of progress where there is no terminal to draw a bar on."""
+
+
+def say(text: str) -> None:
+    """One line for the user on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def print_results(values: Mapping[str, Any], *, as_json: bool = False) -> None:
+    """Results on standard output: `key: value` lines, or one line of JSON."""
+    if as_json:
+        print(json.dumps(dict(values), ensure_ascii=False))  # noqa: T201
+        return
+    for key, value in values.items():
+        print(f"{key}: {value:.5g}" if isinstance(value, float) else f"{key}: {value}")  # noqa: T201
+
+
+@contextmanager
+def show_work(*, quiet: bool) -> Iterator[Any]:
+    """Give a `progress(what, done, total)` for long work, drawn as bars on a terminal and nowhere else."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield progress
+
+
+class TrainingDisplay:
+    """Shows a training's events: a bar on a terminal, plain lines elsewhere, nothing when quiet."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        console = Console(stderr=True)
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        if not quiet and console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.completed}/{task.total}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            )
+        self._task: Any = None
+        self._steps = 0
+        self._last_line = 0
+        self._phase = ""
+        self._words: dict[str, str] = {}
+
+    def __enter__(self) -> TrainingDisplay:
+        if self._bar:
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, event: Event) -> None:
+        """Take in one event."""
+        data = event.data
+        if event.kind == "start":
+            self._steps = data["steps"]
+        elif event.kind == "phase":
+            self._phase = f"phase {data['index'] + 1} {data['optimizer']}"
+            self._line(f"{self._phase}: steps {data['first_step']} to {data['last_step']}")
+        elif event.kind == "train":
+            self._words |= {
+                "epoch": f"epoch {data['epoch']:.2f}",
+                "loss": f"loss {data['loss']:.3f}",
+                "train": f"train {data['accuracy']:.1%}",
+                "speed": f"{data['images_per_second']:.0f} images/s",
+            }
+            if event.step - self._last_line >= PLAIN_STEPS:
+                self._progress_line(event)
+        elif event.kind == "eval":
+            self._words["train"] = f"train {data['train_accuracy']:.1%}"
+            self._words["test"] = f"test {data['test_accuracy']:.1%}"
+            self._progress_line(event)
+        if self._bar and event.kind in ("train", "eval"):
+            order = ("epoch", "loss", "train", "test", "speed")
+            words = " ".join(self._words[key] for key in order if key in self._words)
+            self._bar.update(
+                self._task, completed=event.step, total=self._steps, description=f"{self._phase} {words}"
+            )
+
+    def _progress_line(self, event: Event) -> None:
+        self._last_line = event.step
+        left = event.time / max(event.step, 1) * (self._steps - event.step)
+        words = ", ".join(self._words.values())
+        self._line(f"{self._phase}, step {event.step}/{self._steps}, {words}, {left:.0f} s left")
+
+    def _line(self, text: str) -> None:
+        if not self._quiet and self._bar is None:
+            say(text)

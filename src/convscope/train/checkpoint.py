@@ -1,0 +1,149 @@
+"""Checkpoints: a folder each, with weights, training state and their SHA-256, renamed into place when whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from convscope.errors import CheckpointError, ResourceError
+from convscope.train.durable import sync_folder, to_json, write_synced
+from convscope.train.loop import TrainingState
+
+KEPT = 2
+"""How many checkpoints stay: the newest, and the one before in case the newest is damaged later."""
+
+WEIGHTS, STATE, RECORD = "weights.safetensors", "state.safetensors", "checkpoint.json"
+
+
+def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log_bytes: int) -> dict[str, Any]:
+    """Write model and state to `folder`/step-N, then delete what is older than the last `KEPT`.
+
+    `log_bytes` is how much of the event log belongs to it. Returns what the "checkpoint" event says.
+    Raises ResourceError where the disk refuses; what was there before stands.
+    """
+    began = time.monotonic()
+    target = folder / f"step-{state.step:09d}"
+    temporary = folder / f".{target.name}.tmp"
+    files = {
+        WEIGHTS: _serialize(model.state_dict()),
+        STATE: _serialize(
+            {
+                f"{index}.{key}": value
+                for index, values in state.optimizer.items()
+                for key, value in values.items()
+                if isinstance(value, Tensor)
+            }
+        ),
+    }
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    position = {key: value for key, value in asdict(state).items() if key != "optimizer"}
+    record = {"sha256": sums, "log_bytes": log_bytes, "state": position}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove(temporary)
+        temporary.mkdir()
+        for name, data in files.items():
+            write_synced(temporary / name, data)
+        write_synced(temporary / RECORD, to_json(record))
+        sync_folder(temporary)
+        _remove(target)
+        os.rename(temporary, target)
+        sync_folder(folder)
+        for old in _newest_first(folder)[KEPT:]:
+            _remove(old)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ResourceError(
+            f"cannot save the checkpoint of step {state.step}: {error.strerror}; the one before stands; "
+            "make room and go on with: convscope resume RUN"
+        ) from error
+    return {
+        "name": target.name,
+        "bytes": sum(len(data) for data in files.values()),
+        "seconds": round(time.monotonic() - began, 3),
+        "weights_sha256": sums[WEIGHTS],
+    }
+
+
+def load_checkpoint(
+    folder: Path, *, warn: Callable[[str], None]
+) -> tuple[dict[str, Tensor], TrainingState, int] | None:
+    """The newest whole checkpoint's weights, state and length of the event log; None where there is none at all.
+
+    A damaged one is named through `warn` and the one before it is taken. Raises CheckpointError when all are damaged.
+    """
+    candidates = _newest_first(folder)
+    for path in candidates:
+        try:
+            record, files = _read(path)
+        except CheckpointError as error:
+            warn(str(error))
+            continue
+        optimizer: dict[int, dict[str, Tensor]] = {}
+        for name, value in safetensors.torch.load(files[STATE]).items():
+            index, _, key = name.partition(".")
+            optimizer.setdefault(int(index), {})[key] = value
+        state = TrainingState(**record["state"], optimizer=optimizer)
+        return safetensors.torch.load(files[WEIGHTS]), state, record["log_bytes"]
+    if candidates:
+        raise CheckpointError(
+            f"all {len(candidates)} checkpoints in {folder} are damaged; the training must start anew"
+        )
+    return None
+
+
+def newest_weights(folder: Path, *, warn: Callable[[str], None]) -> dict[str, Tensor]:
+    """The weights of the newest whole checkpoint. Raises CheckpointError where there is none."""
+    loaded = load_checkpoint(folder, warn=warn)
+    if loaded is None:
+        raise CheckpointError(f"no checkpoint in {folder}; the run was stopped before its first")
+    return loaded[0]
+
+
+def checkpoint_bytes(model: nn.Module) -> int:
+    """The most that a checkpoint of the model takes: Adam keeps two tensors a weight beside it."""
+    return 3 * sum(value.numel() * value.element_size() for value in model.state_dict().values())
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a save that was cut off left behind."""
+    for path in folder.glob(".step-*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _serialize(tensors: dict[str, Tensor]) -> bytes:
+    return safetensors.torch.save({name: value.contiguous().cpu() for name, value in tensors.items()})
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.glob("step-*") if re.fullmatch(r"step-\d{9,}", p.name)), reverse=True)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A checkpoint's record and the bytes of its files, the sums checked."""
+    try:
+        record = json.loads((path / RECORD).read_bytes())
+        files = {name: (path / name).read_bytes() for name in (WEIGHTS, STATE)}
+        sums: dict[str, str] = record["sha256"]
+        for name, data in files.items():
+            if hashlib.sha256(data).hexdigest() != sums[name]:
+                raise CheckpointError(f"{path.name}/{name} is damaged: its SHA-256 is not the recorded one")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path.name} is damaged: {type(error).__name__} {error}") from error
+    return record, files
+
+
+def _remove(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)

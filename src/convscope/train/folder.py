@@ -1,0 +1,132 @@
+"""The run folder: run.json, events.jsonl, checkpoints/, pictures/; plain files, all of it readable."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from convscope.errors import BusyError, CheckpointError, ResourceError, UsageError
+from convscope.train.durable import replace_file, to_json
+from convscope.types import Event
+
+RUNS = Path("runs")
+"""Where runs go unless told otherwise, and where "latest" is looked for."""
+
+
+def new_run_path(dataset: str, recipe: str) -> Path:
+    """A path under runs/ that is not taken: dataset, recipe and the time."""
+    stem = re.sub(r"[^\w.-]+", "-", f"{dataset}-{recipe}").strip("-.")
+    stem = f"{stem[:60]}-{datetime.now():%Y%m%d-%H%M%S}"
+    path, number = RUNS / stem, 2
+    while path.exists():
+        path, number = RUNS / f"{stem}-{number}", number + 1
+    return path
+
+
+def find_run(name: str) -> Path:
+    """The run folder of that path, or for "latest" the one under runs/ that was started last.
+
+    Raises UsageError where there is none.
+    """
+    if name == "latest":
+        runs = [path.parent for path in RUNS.glob("*/run.json")]
+        if not runs:
+            raise UsageError(f'no run in {RUNS}/, so there is no "latest"; make one: convscope run digits')
+        return max(runs, key=lambda path: str(read_config(path).get("started", "")))
+    path = Path(name)
+    if not (path / "run.json").is_file():
+        found = ", ".join(sorted(str(run.parent) for run in RUNS.glob("*/run.json"))[-3:])
+        known = f"; in {RUNS}/: {found}" if found else ""
+        raise UsageError(f'"{name}" is no run folder (it has no run.json); allowed: latest or a folder{known}')
+    return path
+
+
+def create_run(path: Path, config: Mapping[str, Any]) -> None:
+    """Make the folder and its run.json.
+
+    Raises UsageError where the folder holds a run already, ResourceError where the disk refuses.
+    """
+    if (path / "run.json").exists():
+        raise UsageError(f"{path} holds a run already; go on with: convscope resume {path}; or name another --out")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        replace_file(path / "run.json", to_json(config))
+    except OSError as error:
+        raise ResourceError(f"cannot write to {path}: {error.strerror}; name another folder with --out") from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The run's run.json. Raises CheckpointError where it is damaged."""
+    try:
+        return json.loads((path / "run.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path / 'run.json'} cannot be read: {error}") from error
+
+
+def read_events(path: Path) -> list[Event]:
+    """Every event of the run's log; a last line that was cut off is left out."""
+    try:
+        lines = (path / "events.jsonl").read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    return [Event(**json.loads(line)) for line in lines[:-1]]
+
+
+@contextmanager
+def lock_run(path: Path) -> Generator[None]:
+    """Hold the folder as its only training. Raises BusyError naming the process that holds it."""
+    owner = path / ".owner.json"
+    lock = FileLock(path / ".lock")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
+        raise BusyError(f"{path} is being trained by {who}; wait for it, or name another --out") from None
+    except OSError as error:
+        raise ResourceError(f"cannot write to {path}: {error.strerror}; name another folder with --out") from error
+    try:
+        owner.write_text(f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}", encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+class EventLog:
+    """The run's events.jsonl, open for appending."""
+
+    def __init__(self, path: Path, *, keep_bytes: int = 0) -> None:
+        """Open the log, cut to the part that the checkpoint to go on from knew."""
+        self._file = (path / "events.jsonl").open("ab")
+        self._file.truncate(keep_bytes)
+        self._file.seek(0, os.SEEK_END)
+
+    def append(self, event: Event) -> None:
+        """Write one line, at once visible to whoever follows the file. Raises ResourceError."""
+        line = json.dumps(asdict(event), ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            self._file.write(line.encode())
+            self._file.flush()
+        except OSError as error:
+            raise ResourceError(
+                f"cannot write the event log: {error.strerror}; make room and go on with: convscope resume RUN"
+            ) from error
+
+    def sync(self) -> int:
+        """Wait until the disk has it; its length in bytes."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

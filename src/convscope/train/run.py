@@ -1,0 +1,268 @@
+"""A run: a training whose folder holds what it takes to continue it, to load its network and to report on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from convscope.data import load_dataset
+from convscope.errors import DataError, NumericsError, ResourceError, UsageError
+from convscope.models import build_model
+from convscope.models.weights import load_weights, read_weights
+from convscope.train.checkpoint import (
+    checkpoint_bytes,
+    load_checkpoint,
+    newest_weights,
+    remove_unfinished,
+    save_checkpoint,
+)
+from convscope.train.engine import (
+    describe_machine,
+    describe_versions,
+    place,
+    resolve_precision,
+    select_device,
+)
+from convscope.train.folder import EventLog, create_run, find_run, lock_run, read_config, read_events
+from convscope.train.loop import TrainingState, train
+from convscope.train.recipes import recipe_from_mapping
+from convscope.types import Dataset, Event, Network, Progress, Recipe, no_progress
+
+FORMAT = 1
+"""The version of run.json and of the checkpoints; a reader that knows only older ones can say so."""
+
+Say = Callable[[str], None]
+"""Says one line to the user."""
+
+
+def say_nothing(text: str) -> None:
+    """The Say of a caller that wants silence."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder opened for reading."""
+
+    path: Path
+    config: Mapping[str, Any]  # run.json
+
+    def events(self) -> list[Event]:
+        """The run's log so far."""
+        return read_events(self.path)
+
+    def dataset(self, *, progress: Progress = no_progress) -> Dataset:
+        """The images that it is trained on. Raises DataError where they are no longer the same."""
+        described = self.config["dataset"]
+        dataset = load_dataset(described["name"], **described["options"], progress=progress)
+        if dataset.fingerprint != described["fingerprint"]:
+            raise DataError(
+                f"the images of {described['name']} are not those that {self.path} was trained on: fingerprint "
+                f"{dataset.fingerprint[:12]} instead of {described['fingerprint'][:12]}"
+            )
+        return dataset
+
+    def results(self) -> dict[str, float | int | str]:
+        """What it came to: accuracies, losses and time of its end, and the hash of its weights; empty before."""
+        events = self.events()
+        end = next((event for event in reversed(events) if event.kind == "end"), None)
+        saved = next((event for event in reversed(events) if event.kind == "checkpoint"), None)
+        if end is None or saved is None or end.data["reason"] != "finished":
+            return {}
+        keys = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+        figures = {key: end.data[key] for key in keys}
+        return {**figures, "steps": end.step, "seconds": end.time, "weights_sha256": saved.data["weights_sha256"]}
+
+    def network(self, *, say: Say = say_nothing) -> Network:
+        """Its network with the newest weights. Raises CheckpointError where there are none whole."""
+        described = self.config["dataset"]
+        recipe = recipe_from_mapping(self.config["recipe"])
+        model = build_model(recipe.model, class_count=len(described["class_names"]), seed=recipe.seed)
+        model.load_state_dict(newest_weights(self.path / "checkpoints", warn=say))
+        model.eval()
+        return Network(
+            model=model,
+            mean=tuple(described["mean"]),
+            std=tuple(described["std"]),
+            input_size=tuple(described["image_size"]),
+            class_names=tuple(described["class_names"]),
+            name=recipe.model,
+        )
+
+
+def open_run(name: str) -> Run:
+    """The run of that folder, or the "latest" one. Raises UsageError where there is none."""
+    path = find_run(name)
+    return Run(path, read_config(path))
+
+
+def start_run(
+    path: Path,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    dataset_options: Mapping[str, Any],
+    weights: str | None = None,
+    device: str = "auto",
+    command: str = "",
+    report: bool = False,
+    say: Say = say_nothing,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Train in a new run folder; `dataset_options` and `weights` are kept so that it can be done again.
+
+    Raises BusyError, UsageError or ResourceError where the folder cannot be had.
+    """
+    where = select_device(device)
+    with lock_run(path):
+        model = _initial_model(recipe, weights, class_count=len(dataset.class_names), say=say)
+        _check_room(path, model)
+        config = {
+            "format": FORMAT,
+            "command": command,
+            "report": report,
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "recipe": dataclasses.asdict(recipe),
+            "model": {"name": recipe.model, "parameters": sum(p.numel() for p in model.parameters())},
+            "weights": weights,
+            "dataset": _describe_dataset(dataset, dataset_options),
+            "seed": recipe.seed,
+            "device": str(where),
+            "precision": resolve_precision(recipe.precision, where),
+            "versions": describe_versions(),
+            "machine": describe_machine(where),
+        }
+        create_run(path, config)
+        yield from _train_in(Run(path, config), model, dataset, where, None, 0, should_stop)
+
+
+def resume_run(
+    run: Run,
+    dataset: Dataset,
+    *,
+    device: str | None = None,
+    say: Say = say_nothing,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Go on from the newest whole checkpoint; on the same CPU and versions every bit comes out the same.
+
+    `dataset` is the run's own (see `Run.dataset`). Raises CheckpointError where every checkpoint is damaged.
+    """
+    where = select_device(device or run.config["device"])
+    with lock_run(run.path):
+        recipe = recipe_from_mapping(run.config["recipe"])
+        for reason in _not_exact(run, where):
+            say(f"not bit-exact: {reason}")
+        loaded = load_checkpoint(run.path / "checkpoints", warn=say)
+        if loaded is None:
+            say("no checkpoint yet: from the beginning")
+            model = _initial_model(recipe, run.config["weights"], class_count=len(dataset.class_names), say=say)
+            state, log_bytes = None, 0
+        else:
+            weights, state, log_bytes = loaded
+            model = build_model(recipe.model, class_count=len(dataset.class_names), seed=recipe.seed)
+            model.load_state_dict(weights)
+        yield from _train_in(run, model, dataset, where, state, log_bytes, should_stop)
+
+
+def _train_in(
+    run: Run,
+    model: nn.Module,
+    dataset: Dataset,
+    device: torch.device,
+    state: TrainingState | None,
+    log_bytes: int,
+    should_stop: Callable[[], bool],
+) -> Iterator[Event]:
+    """Train in a folder that is locked, writing its log and its checkpoints."""
+    checkpoints = run.path / "checkpoints"
+    remove_unfinished(checkpoints)
+    with closing(EventLog(run.path, keep_bytes=log_bytes)) as log:
+
+        def save(state: TrainingState) -> dict[str, Any]:
+            return save_checkpoint(checkpoints, model, state, log_bytes=log.sync())
+
+        events = train(
+            place(model, device),
+            dataset,
+            recipe_from_mapping(run.config["recipe"]),
+            device=device,
+            precision=run.config["precision"],
+            state=state,
+            save=save,
+            should_stop=should_stop,
+        )
+        try:
+            for event in events:
+                log.append(event)
+                yield event
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                "out of memory; what was saved stands; a smaller batch helps: --set batch_size=VALUE"
+            ) from error
+        except NumericsError as error:
+            last = read_events(run.path)[-1]
+            log.append(Event("alarm", last.step, last.time, {"message": str(error)}))
+            raise
+
+
+def _initial_model(recipe: Recipe, weights: str | None, *, class_count: int, say: Say) -> nn.Module:
+    """The model that a training begins with: random by its seed, or with given weights but perhaps a new head."""
+    model = build_model(recipe.model, class_count=class_count, seed=recipe.seed)
+    if weights is not None:
+        if weights == "latest" or Path(weights).is_dir():
+            tensors = newest_weights(find_run(weights) / "checkpoints", warn=say)
+        else:
+            tensors = read_weights(Path(weights))
+        unused = load_weights(model, tensors, source=weights)
+        say(f"weights from {weights}; not used: {', '.join(unused) if unused else 'none, all fit'}")
+    elif recipe.freeze:
+        raise UsageError("--freeze trains the head on features that are there already: it needs --weights FILE|RUN")
+    return model
+
+
+def _describe_dataset(dataset: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says of the dataset."""
+    return {
+        "name": dataset.name,
+        "options": dict(options),
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "class_names": list(dataset.class_names),
+        "image_size": list(dataset.image_size),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "train_images": len(dataset.train.labels),
+        "test_images": len(dataset.test.labels),
+        "skipped": list(dataset.skipped),
+    }
+
+
+def _check_room(path: Path, model: nn.Module) -> None:
+    """Raise ResourceError where three checkpoints would not fit: two are kept while a third is written."""
+    needed = 3 * checkpoint_bytes(model)
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise ResourceError(
+            f"{free / 1e6:.0f} MB free at {path}, {needed / 1e6:.0f} MB needed for checkpoints; "
+            "make room or name another folder with --out"
+        )
+
+
+def _not_exact(run: Run, device: torch.device) -> Iterator[str]:
+    """What is not as it was when the run began, and so may change the last bits."""
+    now = {**describe_versions(), **describe_machine(device), "device": str(device)}
+    then = {**run.config["versions"], **run.config["machine"], "device": run.config["device"]}
+    for key in ("torch", "processor", "threads", "device", "gpu"):
+        if now.get(key) != then.get(key):
+            yield f"{key} was {then.get(key)}, is {now.get(key)}"
+    if device.type != "cpu":
+        yield f"{device.type} kernels are not deterministic by default"
