@@ -17,8 +17,9 @@ from convscope.types import Picture
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-TILE_SIDE = 64  # pixels that a small tile is enlarged to, where the grid stays below GRID_WIDTH
-GRID_WIDTH = 1200
+TILE_SIDE = 64  # pixels that a small tile is enlarged to, or up to twice that in a grid below FULL_WIDTH
+FULL_WIDTH = 480
+GRID_WIDTH = 1200  # no enlarging beyond this
 GAP = 4  # around and between tiles
 PAPER = (232, 233, 238)  # not white, which is a tile's zero
 INK = (60, 62, 70)
@@ -44,9 +45,7 @@ def image_picture(
     """
     values = np.asarray(images, dtype=np.float32)
     limits = np.tile(np.array([0.0, 1.0], dtype=np.float32), (len(values), 1))
-    return Picture(
-        name, title, values, limits, "rgb", tuple(captions), caption, {}, dict(provenance or {}), columns
-    )
+    return Picture(name, title, values, limits, "rgb", tuple(captions), caption, {}, dict(provenance or {}), columns)
 
 
 def tile_bounds(peaks: np.ndarray, *, shared: bool) -> np.ndarray:
@@ -65,7 +64,7 @@ def paint(picture: Picture, *, scale: int | None = None) -> np.ndarray:
     """The picture's pixels (H, W, 3) uint8: each value a square of `scale` pixels, tiles in a grid.
 
     A tile whose two limits are equal holds nothing to see and is painted in one colour. Without `scale`,
-    small tiles are enlarged to about 64 pixels. Raises UsageError for a picture whose parts do not fit
+    small tiles are enlarged to about 64 pixels, a few to twice that. Raises UsageError for a picture whose parts do not fit
     together and NumericsError for a value that is not finite, naming the tile.
 
     >>> grey = Picture("a", "A", np.zeros((1, 1, 2, 2)), np.array([[-1, 1]]), "diverging", (), "")
@@ -85,9 +84,7 @@ def paint(picture: Picture, *, scale: int | None = None) -> np.ndarray:
         y, x = GAP + index // columns * pitch_y, GAP + index % columns * pitch_x
         canvas[y : y + tile_height, x : x + tile_width] = tile.repeat(scale, axis=0).repeat(scale, axis=1)
     if lines:
-        canvas = _write_captions(
-            canvas, picture.captions, columns, (pitch_y, pitch_x), (tile_height, tile_width)
-        )
+        canvas = _write_captions(canvas, picture.captions, columns, (pitch_y, pitch_x), (tile_height, tile_width))
     return canvas
 
 
@@ -164,8 +161,9 @@ def _columns(count: int) -> int:
 
 
 def _enlargement(height: int, width: int, columns: int) -> int:
-    """The whole number that makes a tile about TILE_SIDE pixels while the grid fits GRID_WIDTH."""
-    wanted = round(TILE_SIDE / max(height, width))
+    """The whole number that makes a tile about TILE_SIDE pixels, more in a small grid, less in a wide one."""
+    side = max(TILE_SIDE, min(2 * TILE_SIDE, FULL_WIDTH // columns))
+    wanted = round(side / max(height, width))
     room = ((GRID_WIDTH - GAP) // columns - GAP) // width
     return max(1, min(wanted, room))
 
@@ -206,6 +204,4 @@ def _fit(text: str, font: FreeTypeFont, width: int) -> str:
     """The text, ending in an ellipsis where it is wider than `width` pixels; empty where nothing fits."""
     if font.getlength(text) <= width:
         return text
-    return next(
-        (cut for end in range(len(text) - 1, 0, -1) if font.getlength(cut := text[:end] + "…") <= width), ""
-    )
+    return next((cut for end in range(len(text) - 1, 0, -1) if font.getlength(cut := text[:end] + "…") <= width), "")

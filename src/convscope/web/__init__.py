@@ -1,1 +1,1 @@
-"""web."""
+"""What people look at: the charts and the report. Only shows what the rest computes."""

@@ -1,0 +1,258 @@
+"""The report: everything about one run in one HTML file that needs nothing else, and its pictures as PNG."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from torch import Tensor
+
+from convscope.hooks import Layer, convolutions, layer_aliases, list_layers
+from convscope.methods.feature_maps import feature_maps
+from convscope.methods.filters import filters
+from convscope.paint import image_picture, png_bytes
+from convscope.types import Dataset, Event, Network, Picture, Progress, no_progress
+from convscope.web import charts
+from convscope.web.results import (
+    Predictions,
+    confusion_matrix,
+    final_event,
+    findings,
+    phase_rows,
+    predict,
+    training_speed,
+)
+
+HERE = Path(__file__).parent
+MISTAKES = 12
+IMAGES = 2  # whose feature maps are shown
+
+
+def write_report(
+    path: str | Path,
+    *,
+    network: Network,
+    dataset: Dataset,
+    events: Iterable[Event],
+    config: Mapping[str, Any],
+    progress: Progress = no_progress,
+) -> Path:
+    """Write `report.html` and `pictures/*.png` into the run folder at `path`; returns the page's path.
+
+    `config` is the run's run.json; what is missing in it is left out of the page. The model is left as it was found.
+    """
+    path, events = Path(path), list(events)
+    steps = 4 + IMAGES
+    progress("report", 0, steps)
+    predictions = predict(network, dataset)
+    labels = dataset.test.labels.numpy()
+    matrix = confusion_matrix(labels, predictions.classes, len(dataset.class_names))
+    album = _Album(path / "pictures", _provenance(network, dataset, events, config))
+
+    progress("report", 1, steps)
+    figures: dict[str, Any] = {}
+    if any(event.kind in ("train", "eval") for event in events):
+        figures["curves"] = album.chart("curves", charts.curves(events), "Loss, accuracy and learning rate by step")
+    figures["confusion"] = album.chart(
+        "confusion", charts.confusion(matrix, dataset.class_names), "Test images by true and predicted class"
+    )
+    figures["class_accuracy"] = album.chart(
+        "class-accuracy", charts.class_accuracy(matrix, dataset.class_names), "Test accuracy of each class"
+    )
+    progress("report", 2, steps)
+    mistakes = _mistakes(dataset, predictions, album)
+    progress("report", 3, steps)
+    figures["filters"] = album.picture(filters(network))
+    examples: list[dict[str, Any]] = []
+    for number, index in enumerate(_chosen_images(labels, seed=int(config.get("seed") or 0))):
+        examples.append(_example(network, dataset, predictions, index, album, number + 1))
+        progress("report", 4 + number, steps)
+
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            network=network,
+            dataset=dataset,
+            config=config,
+            style=Markup((HERE / "assets" / "report.css").read_text(encoding="utf-8")),  # our own file
+            figures=figures,
+            mistakes=mistakes,
+            examples=examples,
+            grey=len(set(dataset.mean)) == 1 and len(set(dataset.std)) == 1,
+            phases=phase_rows(events),
+            end=final_event(events),
+            speed=training_speed(events),
+            stages=_layer_stages(network),
+            parameters=sum(parameter.numel() for parameter in network.model.parameters()),
+            **findings(matrix, predictions, labels),
+        )
+    )
+    target = path / "report.html"
+    unfinished = target.with_suffix(".html.unfinished")
+    unfinished.write_text(page, encoding="utf-8")
+    os.replace(unfinished, target)
+    progress("report", steps, steps)
+    return target
+
+
+class _Album:
+    """Writes each picture as PNG and hands back what the page shows of it."""
+
+    def __init__(self, folder: Path, provenance: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.provenance = provenance
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def chart(self, name: str, figure: Any, label: str) -> dict[str, Any]:
+        (self.folder / f"{name}.png").write_bytes(charts.png(figure))
+        return {"svg": Markup(charts.svg(figure, name=name, label=label))}  # escaped by matplotlib
+
+    def picture(self, picture: Picture, *, scale: int | None = None) -> dict[str, Any]:
+        picture = dataclasses.replace(picture, provenance={**picture.provenance, **self.provenance})
+        data = png_bytes(picture, scale=scale)
+        (self.folder / f"{picture.name}.png").write_bytes(data)
+        width, height = (int.from_bytes(data[start : start + 4]) for start in (16, 20))  # from the PNG's header
+        source = "data:image/png;base64," + base64.b64encode(data).decode()
+        return {"src": source, "width": width, "height": height, "picture": picture}
+
+
+def _mistakes(dataset: Dataset, predictions: Predictions, album: _Album) -> list[dict[str, Any]]:
+    """The mistakes that the network was surest of."""
+    wrong = np.flatnonzero(predictions.classes != dataset.test.labels.numpy())
+    wrong = wrong[np.argsort(-predictions.confidences[wrong], kind="stable")][:MISTAKES]
+    shown: list[dict[str, Any]] = []
+    for place, index in enumerate(wrong.tolist()):
+        said = dataset.class_names[predictions.classes[index]]
+        true = dataset.class_names[int(dataset.test.labels[index])]
+        sure = float(predictions.confidences[index])
+        picture = image_picture(
+            f"mistake-{place + 1:02}",
+            f"Test image {index}: {true}, taken for {said}",
+            _test_image(dataset, index)[None],
+            caption=f"True class {true}; the network says {said} with a probability of {sure:.1%}.",
+        )
+        shown.append({**album.picture(picture), "index": index, "true": true, "said": said, "sure": sure})
+    return shown
+
+
+def _example(
+    network: Network, dataset: Dataset, predictions: Predictions, index: int, album: _Album, number: int
+) -> dict[str, Any]:
+    """A test image with its feature maps in the first convolution and in the last stage."""
+    image = _test_image(dataset, index)
+    true = dataset.class_names[int(dataset.test.labels[index])]
+    original = image_picture(f"image-{number}", f"Test image {index}: {true}", image[None])
+    maps = [
+        dataclasses.replace(picture, name=f"{picture.name}-image-{number}")
+        for picture in (feature_maps(network, layer, image) for layer in _map_layers(network))
+    ]
+    return {
+        "index": index,
+        "true": true,
+        "said": dataset.class_names[predictions.classes[index]],
+        "sure": float(predictions.confidences[index]),
+        "original": album.picture(original),
+        "maps": [album.picture(picture) for picture in maps],
+    }
+
+
+def _map_layers(network: Network) -> list[str]:
+    """The first convolution, and the last stage where the model names its stages, else its last convolution."""
+    found, stages = convolutions(network.model), list(layer_aliases(network.model))
+    return list(dict.fromkeys([found[0], stages[-1] if stages else found[-1]]))
+
+
+def _test_image(dataset: Dataset, index: int) -> Tensor:
+    """A test image (3, H, W) float32 in [0, 1]."""
+    return next(iter(dataset.test.images.batches([torch.tensor([index])])))[0].float() / 255
+
+
+def _chosen_images(labels: np.ndarray, *, seed: int) -> list[int]:
+    """Test images drawn by the seed, of different classes as far as there are."""
+    order = np.random.default_rng(seed).permutation(len(labels)).tolist()
+    firsts = list({int(labels[index]): index for index in reversed(order)}.values())
+    return sorted(firsts, key=order.index)[:IMAGES]
+
+
+def _layer_stages(network: Network) -> list[tuple[str, list[Layer]]]:
+    """The model's layers in order, in runs of the same stage; "" where the model does not name one."""
+    stages = {f"{inner}.": f"{alias} = {inner}" for alias, inner in layer_aliases(network.model).items()}
+
+    def stage(layer: Layer) -> str:
+        return next((stages[start] for start in stages if layer.name.startswith(start)), "")
+
+    return [(name, list(run)) for name, run in groupby(list_layers(network.model, network.input_size), stage)]
+
+
+def _provenance(
+    network: Network, dataset: Dataset, events: Sequence[Event], config: Mapping[str, Any]
+) -> dict[str, str]:
+    """What every picture's file says of where it comes from."""
+    weights = [event.data["weights_sha256"] for event in events if event.data.get("weights_sha256")]
+    said = {
+        "Command": config.get("command"),
+        "Network": network.name,
+        "Dataset": f"{dataset.name}, fingerprint {dataset.fingerprint}",
+        "Seed": config.get("seed"),
+        "Weights": f"SHA-256 {weights[-1]}" if weights else None,
+    }
+    return {key: str(value) for key, value in said.items() if value not in (None, "")}
+
+
+def _environment() -> Environment:
+    """Jinja with everything escaped and the words that the page is written with."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, thousands="{:,}".format, duration=_duration, settings=_settings)
+    environment.filters.update(settings=_settings, phase_settings=_phase_settings)
+    return environment
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    """Settings in words, without those that are off.
+
+    >>> _settings({"optimizer": "sgd", "steps": None, "weight_decay": 5e-4, "nesterov": True, "flip": False})
+    'optimizer sgd, weight decay 0.0005, nesterov'
+    """
+    words = ((key.replace("_", " "), value) for key, value in values.items() if value not in (None, "", 0))
+    return ", ".join(key if value is True else f"{key} {value}" for key, value in words)
+
+
+def _phase_settings(phase: Mapping[str, Any]) -> str:
+    """A phase's settings in words, without those that its optimizer and schedule do not use."""
+    unused = {"momentum", "nesterov"} if phase.get("optimizer") == "adam" else set[str]()
+    unused |= {"warmup"} if phase.get("schedule") == "constant" else set()
+    unused |= set() if phase.get("weight_decay") else {"decay_norms_and_biases"}
+    return _settings({key: value for key, value in phase.items() if key not in unused})
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> _duration(3725.4), _duration(75), _duration(8.25)
+    ('1 h 2 min', '1 min 15 s', '8.2 s')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
