@@ -94,8 +94,9 @@ def _as_it_is(batch: Decoded) -> Decoded:
 
 
 def _prepare_worker(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends its workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by this signal, whatever the main process does with its own
+    """Leave Ctrl-C and SIGTERM, which reach the whole group, to the main process: it ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _cores() -> int:

@@ -106,6 +106,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str):
         if not (newurl.startswith("https:") or (_is_loopback(newurl) and _is_loopback(req.full_url))):
+            fp.close()
             raise SourceFailed(f"redirects to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
