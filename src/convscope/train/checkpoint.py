@@ -49,6 +49,7 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     position = {key: value for key, value in asdict(state).items() if key != "optimizer"}
     record = {"sha256": sums, "log_bytes": log_bytes, "state": position}
+    record["record_sha256"] = _sum(record)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
@@ -86,16 +87,9 @@ def load_checkpoint(
     candidates = _newest_first(folder)
     for path in candidates:
         try:
-            record, files = _read(path)
+            return _read(path)
         except CheckpointError as error:
             warn(str(error))
-            continue
-        optimizer: dict[int, dict[str, Tensor]] = {}
-        for name, value in safetensors.torch.load(files[STATE]).items():
-            index, _, key = name.partition(".")
-            optimizer.setdefault(int(index), {})[key] = value
-        state = TrainingState(**record["state"], optimizer=optimizer)
-        return safetensors.torch.load(files[WEIGHTS]), state, record["log_bytes"]
     if candidates:
         raise CheckpointError(
             f"all {len(candidates)} checkpoints in {folder} are damaged; the training must start anew"
@@ -130,18 +124,30 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted((p for p in folder.glob("step-*") if re.fullmatch(r"step-\d{9,}", p.name)), reverse=True)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A checkpoint's record and the bytes of its files, the sums checked."""
+def _read(path: Path) -> tuple[dict[str, Tensor], TrainingState, int]:
+    """A checkpoint's weights, state and length of the event log, every byte checked against its sum."""
     try:
-        record = json.loads((path / RECORD).read_bytes())
-        files = {name: (path / name).read_bytes() for name in (WEIGHTS, STATE)}
-        sums: dict[str, str] = record["sha256"]
-        for name, data in files.items():
-            if hashlib.sha256(data).hexdigest() != sums[name]:
+        record: dict[str, Any] = json.loads((path / RECORD).read_bytes())
+        if record.pop("record_sha256") != _sum(record):
+            raise CheckpointError(f"{path.name}/{RECORD} is damaged: its SHA-256 is not the recorded one")
+        tensors: dict[str, dict[str, Tensor]] = {}
+        for name, recorded in record["sha256"].items():
+            data = (path / name).read_bytes()
+            if hashlib.sha256(data).hexdigest() != recorded:
                 raise CheckpointError(f"{path.name}/{name} is damaged: its SHA-256 is not the recorded one")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            tensors[name] = safetensors.torch.load(data)
+        optimizer: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors[STATE].items():
+            index, _, key = name.partition(".")
+            optimizer.setdefault(int(index), {})[key] = value
+        return tensors[WEIGHTS], TrainingState(**record["state"], optimizer=optimizer), record["log_bytes"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path.name} is damaged: {type(error).__name__} {error}") from error
-    return record, files
+
+
+def _sum(record: dict[str, Any]) -> str:
+    """The SHA-256 of a record's values, however they are written down."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _remove(path: Path) -> None:

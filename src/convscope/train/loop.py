@@ -93,7 +93,7 @@ def train(
             load_optimizer(optimizer, at.optimizer)
         else:
             yield event("phase", **_describe(span, steps_per_epoch=batches.steps_per_epoch))
-        if state is None:
+        if state is None and at.step == 0:
             yield from checkpoint(span, optimizer)
         _set_modes(model, freeze=recipe.freeze)
 

@@ -1,0 +1,221 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from convscope.data.augment import random_bits
+from convscope.errors import NumericsError
+from convscope.train.batches import Batches
+from convscope.train.loop import TrainingState, load_optimizer, train
+from convscope.train.schedule import learning_rate, make_optimizer, plan
+from convscope.types import Phase
+
+from .conftest import ADAM, SGD, tiny_net, tiny_recipe
+
+CPU = torch.device("cpu")
+PHASES = {
+    "sgd": [SGD],
+    "adam": [ADAM],
+    "adam-then-sgd": [ADAM, SGD],
+    "one-cycle": [Phase("sgd", 0.1, epochs=2, schedule="one-cycle", nesterov=True)],
+}
+
+
+class Saved:
+    """What a save keeps: copies, laid out as a file gives them back."""
+
+    def __init__(self):
+        self.checkpoints = []
+
+    def __call__(self, state: TrainingState) -> dict:
+        weights = {name: value.contiguous().clone() for name, value in self.model.state_dict().items()}
+        state = copy.deepcopy(state)
+        for values in state.optimizer.values():
+            values |= {k: v.contiguous() for k, v in values.items() if isinstance(v, torch.Tensor)}
+        self.checkpoints.append((weights, state))
+        return {}
+
+
+def run_through(recipe, dataset, *, stop_after=None, checkpoint=None):
+    """Train, from a checkpoint if given, up to a step if given; events, weights and checkpoints."""
+    model, saved, events, state = tiny_net(), Saved(), [], None
+    if checkpoint is not None:
+        weights, state = copy.deepcopy(checkpoint)
+        model.load_state_dict(weights)
+    saved.model = model
+    steps = 0
+
+    def should_stop():
+        nonlocal steps
+        steps += 1
+        return steps == stop_after
+
+    for event in train(model, dataset, recipe, device=CPU, state=state, save=saved, should_stop=should_stop):
+        events.append(event)
+    return events, model.state_dict(), saved.checkpoints
+
+
+def equal(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_stopped_anywhere_and_resumed_ends_bit_identically(name, dataset):
+    recipe = tiny_recipe(*PHASES[name])
+    events, weights, checkpoints = run_through(recipe, dataset)
+    total = events[0].data["steps"]
+    for stop_after in range(1, total):
+        _, half, stopped = run_through(recipe, dataset, stop_after=stop_after)
+        assert not equal(half, weights)
+        assert stopped[-1][1].step == stop_after
+        resumed, end, last = run_through(recipe, dataset, checkpoint=stopped[-1])
+        assert equal(end, weights), f"stopped after step {stop_after}"
+        for index, values in checkpoints[-1][1].optimizer.items():
+            assert equal(values, last[-1][1].optimizer[index])
+        evals = [event.data for event in events if event.kind == "eval" and event.step > stop_after]
+        again = [event.data for event in resumed if event.kind == "eval"]
+        assert len(again) == len(evals)
+        assert all(one == pytest.approx(other) for one, other in zip(again, evals, strict=True))
+
+
+def test_the_stop_test_can_fail(dataset):
+    """Without the optimizer's state the end is another one."""
+    recipe = tiny_recipe(SGD)
+    _, weights, _ = run_through(recipe, dataset)
+    _, _, stopped = run_through(recipe, dataset, stop_after=3)
+    stopped[-1][1].optimizer = {}
+    _, end, _ = run_through(recipe, dataset, checkpoint=stopped[-1])
+    assert not equal(end, weights)
+
+
+def slow_train(recipe, dataset):
+    """The loop as a textbook has it: plain optimizers, no events, no resumption."""
+    model, step = tiny_net(), 0
+    batches = Batches(dataset, recipe, device=CPU)
+    for span in plan(recipe, steps_per_epoch=batches.steps_per_epoch):
+        phase = span.phase
+        if phase.optimizer == "sgd":
+            optimizer = torch.optim.SGD(
+                model.parameters(),
+                lr=phase.learning_rate,
+                momentum=phase.momentum,
+                nesterov=phase.nesterov,
+                weight_decay=phase.weight_decay,
+            )
+        else:
+            optimizer = torch.optim.Adam(model.parameters(), lr=phase.learning_rate)
+        for inputs, labels in batches.stream(span.first, span.last):
+            torch.manual_seed(int(random_bits(1, recipe.seed, step)[0] >> 1))
+            optimizer.param_groups[0]["lr"] = learning_rate(span, step)
+            loss = F.cross_entropy(model(inputs), labels, label_smoothing=recipe.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_equals_the_textbook_loop(name, dataset):
+    recipe = tiny_recipe(*PHASES[name], label_smoothing=0.1)
+    _, weights, _ = run_through(recipe, dataset)
+    for key, value in slow_train(recipe, dataset).items():
+        torch.testing.assert_close(weights[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_it_learns_and_its_figures_are_those_of_a_naive_count(dataset):
+    recipe = tiny_recipe(Phase("adam", 0.02, epochs=20), augmentation=type(tiny_recipe(SGD).augmentation)())
+    model = tiny_net()
+    *_, end = train(model, dataset, recipe, device=CPU)
+    assert end.data["test_accuracy"] > 0.9
+    model.eval()
+    inputs = (dataset.test.images.images.float() / 255 - 0.45) / 0.3
+    right = sum(int(model(x[None]).argmax() == y) for x, y in zip(inputs, dataset.test.labels, strict=True))
+    assert end.data["test_accuracy"] == right / 20
+    loss = F.cross_entropy(model(inputs), dataset.test.labels).item()
+    assert end.data["test_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_events_tell_phases_epochs_and_evaluations(dataset):
+    events, _, checkpoints = run_through(tiny_recipe(ADAM, SGD), dataset)
+    assert [(e.step, e.data["optimizer"]) for e in events if e.kind == "phase"] == [(0, "adam"), (7, "sgd")]
+    # 50 images in batches of 8: six steps an epoch; phases of seven steps each.
+    assert [event.step for event in events if event.kind == "eval"] == [6, 12, 14]
+    assert [state.step for _, state in checkpoints] == [0, 6, 7, 12, 14]
+    assert [event.kind for event in (events[0], events[-1])] == ["start", "end"]
+    images = [e.data["accuracy"] for e in events if e.kind == "train"]
+    assert all(0 <= accuracy <= 1 for accuracy in images)
+    every, _, _ = run_through(tiny_recipe(SGD, eval_every=2), dataset)
+    assert [event.step for event in every if event.kind == "eval"] == [2, 4, 6, 7]
+
+
+def test_train_accuracy_of_an_epoch_is_the_mean_over_its_images(dataset):
+    events, _, _ = run_through(tiny_recipe(Phase("sgd", 0.05, epochs=4)), dataset)
+    windows: list[float] = []
+    last = 0
+    for event in events:
+        if event.kind == "train":
+            windows.append(event.data["accuracy"] * (event.step - last))
+            last = event.step
+        if event.kind == "eval":
+            assert event.data["train_accuracy"] == pytest.approx(sum(windows) / 6)
+            windows.clear()
+
+
+@pytest.mark.parametrize("step", [1, 5, 9])
+def test_a_loss_that_is_not_finite_stops_before_it_is_saved(step, dataset):
+    model, saved = tiny_net(), Saved()
+    saved.model = model
+    calls = 0
+
+    def spoil(module, inputs, output):
+        nonlocal calls
+        calls += module.training
+        return output * float("nan") if module.training and calls == step else output
+
+    model.register_forward_hook(spoil)
+    recipe = tiny_recipe(SGD, ADAM)
+    phase = "phase 1, sgd, learning rate 0.05" if step <= 7 else "phase 2, adam, learning rate 0.01"
+    with pytest.raises(NumericsError, match=rf"the loss is nan at step {step} \({phase}\)") as caught:
+        list(train(model, dataset, recipe, device=CPU, save=saved))
+    assert caught.value.exit_code == 5
+    assert saved.checkpoints[-1][1].step < step
+    assert all(weight.isfinite().all() for weights, _ in saved.checkpoints for weight in weights.values())
+
+
+def test_a_weight_that_is_not_finite_is_not_saved(dataset):
+    model, saved = tiny_net(), Saved()
+    saved.model = model
+    events = train(model, dataset, tiny_recipe(SGD), device=CPU, save=saved, should_stop=lambda: True)
+    for event in events:
+        if event.kind == "train":
+            with torch.no_grad():
+                model.fc.weight[0, 0] = float("inf")
+            break
+    with pytest.raises(NumericsError, match="fc.weight is no longer finite after step 1"):
+        list(events)
+    assert [state.step for _, state in saved.checkpoints] == [0]
+
+
+def test_freeze_trains_the_head_only(dataset):
+    before = tiny_net().state_dict()
+    _, after, _ = run_through(tiny_recipe(SGD, freeze=True), dataset)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_optimizer_state_is_laid_out_like_its_parameters():
+    model = tiny_net()
+    optimizer = make_optimizer(model, SGD)
+    state = {0: {"momentum_buffer": torch.arange(108.0).reshape(4, 3, 3, 3)}}
+    load_optimizer(optimizer, state)
+    loaded = optimizer.state[model.conv1.weight]["momentum_buffer"]
+    assert loaded.stride() == model.conv1.weight.stride()
+    assert torch.equal(loaded, state[0]["momentum_buffer"])
+
+
+def test_global_generators_are_left_alone(dataset):
+    before = torch.get_rng_state()
+    run_through(tiny_recipe(SGD), dataset)
+    assert torch.equal(before, torch.get_rng_state())

@@ -1,0 +1,39 @@
+import dataclasses
+
+import pytest
+
+from convscope.train.schedule import learning_rate, make_optimizer, plan
+from convscope.types import Phase
+
+from .conftest import ADAM, SGD, tiny_net, tiny_recipe
+
+
+def test_plan_mixes_epochs_and_steps():
+    spans = plan(tiny_recipe(Phase("adam", 0.1, epochs=2), SGD), steps_per_epoch=6)
+    assert [(span.first, span.last) for span in spans] == [(0, 12), (12, 19)]
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_to_nearly_zero():
+    (span,) = plan(tiny_recipe(Phase("sgd", 0.4, steps=99, schedule="one-cycle")), steps_per_epoch=6)
+    rates = [learning_rate(span, step) for step in range(99)]
+    peak = rates.index(max(rates))
+    assert peak == 19
+    assert rates[peak] == pytest.approx(0.4)
+    assert rates[0] == pytest.approx(0.4 / 20)
+    assert rates[-1] == pytest.approx(0.4 / 80)
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[19:] == sorted(rates[19:], reverse=True)
+
+
+def test_constant_stays():
+    (span,) = plan(tiny_recipe(SGD), steps_per_epoch=6)
+    assert {learning_rate(span, step) for step in range(7)} == {0.05}
+
+
+def test_norms_and_biases_can_be_spared_decay():
+    model = tiny_net()
+    matrices, vectors = make_optimizer(model, dataclasses.replace(SGD, decay_norms_and_biases=False)).param_groups
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (1e-3, 0)
+    assert {id(p) for p in vectors["params"]} == {id(p) for p in model.parameters() if p.ndim == 1}
+    assert [group["weight_decay"] for group in make_optimizer(model, SGD).param_groups] == [1e-3, 1e-3]
+    assert type(make_optimizer(model, ADAM)).__name__ == "Adam"
