@@ -85,9 +85,7 @@ def record_outputs(model: nn.Module, inputs: Tensor, layers: Iterable[str]) -> d
 
     def keep(name: str, _module: nn.Module, output: Any) -> None:
         if not isinstance(output, Tensor):
-            raise UsageError(
-                f'layer "{name}" gives a {type(output).__name__}, not a tensor; name a layer within it'
-            )
+            raise UsageError(f'layer "{name}" gives a {type(output).__name__}, not a tensor; name a layer within it')
         if name not in recorded:
             recorded[name] = output.clone()
         if len(recorded) == len(modules):
@@ -172,9 +170,7 @@ def list_layers(model: nn.Module, image_size: tuple[int, int]) -> list[Layer]:
             found[name] = Layer(name, type(module).__name__, tuple(output.shape[1:]), own, _detail(module))
 
     def is_listed(module: nn.Module) -> bool:
-        return (
-            next(module.children(), None) is None or next(module.parameters(recurse=False), None) is not None
-        )
+        return next(module.children(), None) is None or next(module.parameters(recurse=False), None) is not None
 
     modules = {name: module for name, module in model.named_modules() if name and is_listed(module)}
     with frozen_eval(model), torch.no_grad(), _watch(modules, note):

@@ -56,7 +56,7 @@ def feature_maps(
         limits=np.stack([-high if signed else np.zeros_like(high), high], axis=1).astype(np.float32),
         scale="diverging" if signed else "sequential",
         captions=tuple(str(index) for index in chosen),
-        caption=_reading(signed, shared, single),
+        caption=_reading(signed, shared, single, coarse=4 * maps.shape[1] <= image.shape[-2]),
         numbers={
             "share_of_zeros": float((values == 0).mean()),
             "dead_channels": dead,
@@ -75,9 +75,7 @@ def _one_image(image: Tensor) -> Tensor:
         raise UsageError(f"an image of {image.dtype}; allowed: floats in [0, 1], so divide bytes by 255")
     if not bool(((images >= 0) & (images <= 1)).all()):
         low, high = images.min().item(), images.max().item()
-        raise UsageError(
-            f"an image with values from {low:g} to {high:g}; allowed: [0, 1], before any normalizing"
-        )
+        raise UsageError(f"an image with values from {low:g} to {high:g}; allowed: [0, 1], before any normalizing")
     return images
 
 
@@ -94,7 +92,7 @@ def _maps(network: Network, layer: str, images: Tensor) -> np.ndarray:
     return maps
 
 
-def _reading(signed: bool, shared: bool, single: bool) -> str:
+def _reading(signed: bool, shared: bool, single: bool, *, coarse: bool) -> str:
     """How to read the picture, and what not to conclude."""
     colours = (
         "Red is positive, blue negative, white zero."
@@ -104,16 +102,18 @@ def _reading(signed: bool, shared: bool, single: bool) -> str:
     if single:
         return (
             "Each cell is one channel, and its map is a single number: the layer has no positions left. "
-            f"{colours} All cells share one scale. Nothing here says where in the image a feature is; each "
-            "number summarizes all of the image that the channel sees."
+            f"{colours} All cells share one scale. Nothing here says where in the image a feature is; each number "
+            "summarizes all of the image that the channel sees."
         )
     scale = (
         "All tiles share one scale."
         if shared
         else "Each tile has a scale of its own: compare shapes, not brightness, between tiles."
     )
-    return (
-        f"Each tile is one channel's answer at every position. {colours} {scale} A coarse map is not a local "
-        "feature: the deeper the layer, the more of the image each position sees, and the less its "
-        "position says about where the evidence lies."
+    depth = (
+        "A coarse map is not a local feature: the deeper the layer, the more of the image each position sees, and "
+        "the less its position says about where the evidence lies."
+        if coarse
+        else "Tiles that look alike are channels that answer alike to this image, though perhaps not to others."
     )
+    return f"Each tile is one channel's answer at every position. {colours} {scale} {depth}"

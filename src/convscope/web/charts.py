@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +23,14 @@ from convscope.web.results import OPTIMIZERS, wilson_interval
 
 # Okabe and Ito's blue and vermilion: told apart by colour-blind readers, and by lightness when printed in grey.
 TRAIN, TEST, INK, QUIET, RULE = "#0072b2", "#d55e00", "#22242b", "#71747f", "#dcdee5"
-THEME = {TRAIN: "train", TEST: "test", INK: "ink", QUIET: "quiet", RULE: "rule"}  # the page's CSS variables
+THEME = {  # the page's own colours, by CSS variable
+    TRAIN: "var(--train)",
+    TEST: "var(--test)",
+    INK: "var(--ink)",
+    QUIET: "var(--quiet)",
+    RULE: "var(--rule)",
+}
+ID = r'(\sid="|href="#|url\(#)([^")]+)'
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9,
@@ -53,7 +61,8 @@ WIDTH = 7.0  # inches
 @contextmanager
 def _look() -> Generator[None]:
     """Matplotlib's defaults with ours on top, whatever the machine's own settings are; put back afterwards."""
-    with style.context(["default", STYLE]):
+    with style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's font will have it; a PNG shows a box
         yield
 
 
@@ -79,7 +88,7 @@ def curves(events: Iterable[Event]) -> Figure:
         loss.set_ylabel("loss (log scale)")
         accuracy.set_ylabel("accuracy")
         accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        accuracy.legend(loc="lower right")
+        accuracy.legend(handles=accuracy.get_lines(), loc="lower right")
         _line(rate, train, "learning_rate", color=INK, linewidth=1.4)
         peaks = [phase["learning_rate"] for phase in phases if phase["learning_rate"] > 0]
         if peaks and max(peaks) > 10 * min(peaks):
@@ -168,9 +177,13 @@ def svg(figure: Figure, *, name: str, label: str) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    for colour, variable in THEME.items():
-        text = text.replace(colour, f"var(--{variable})")
+    numbers: dict[str, int] = {}  # matplotlib's own ids are the same in every chart, or differ from run to run
+
+    def adapt(tag: re.Match[str]) -> str:
+        own = re.sub(ID, lambda found: f"{found[1]}{name}-{numbers.setdefault(found[2], len(numbers))}", tag[0])
+        return re.sub(r"#[0-9a-f]{6}", lambda colour: THEME.get(colour[0], colour[0]), own)
+
+    text = re.sub(r"<[^>]+>", adapt, text)
     return text.replace("<svg", f'<svg role="img" aria-label={quoteattr(label)}', 1)
 
 
