@@ -214,7 +214,7 @@ def test_what_is_no_image_is_refused(tmp_path):
         "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"
     )  # never to Ghostscript
     for name in ("empty.png", "text.png", "drawing.png"):
-        refuses(tmp_path / name, "^not one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP$")
+        refuses(tmp_path / name, "^not a readable BMP, GIF, JPEG, PNG, PPM, TIFF or WEBP$")
     refuses(tmp_path / "missing.png", "^No such file or directory$")
 
 

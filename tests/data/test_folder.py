@@ -253,7 +253,11 @@ def test_broken_images_are_left_out_on_request(photos, in_memory):
         assert torch.equal(dataset.train.labels, whole.train.labels[kept])
         assert dataset.test.labels.tolist() == [0, 0, 1]
         assert (dataset.mean, dataset.std) == channel_statistics(pixels_of(dataset.train))
+        fingerprint = dataset.fingerprint
     fails(photos, "3 of 16 images cannot be read", in_memory=in_memory)
+    for place in ("train/cat/1.png", "train/dog/0.png", "test/dog/1.png"):
+        (photos / place).unlink()
+    assert load_folder(photos).fingerprint == fingerprint
 
 
 def test_a_class_whose_every_image_is_broken_is_named(photos):
@@ -277,11 +281,22 @@ def test_the_next_start_of_a_stream_reads_nothing(photos, monkeypatch):
         assert getattr(again, field) == getattr(first, field)
 
 
-def test_a_changed_file_is_read_again(photos):
-    before = load_folder(photos, in_memory=False)
-    path = photos / "train" / "cat" / "0.png"
+@pytest.mark.parametrize("what", ["size", "time"])
+def test_a_changed_file_is_read_again(photos, what):
+    path = photos / "train" / "cat" / "0.ppm"
     Image.new("RGB", (8, 8), "red").save(path)
+    status = path.stat()
+    before = load_folder(photos, in_memory=False)
+    Image.new("RGB", (8, 8), "lime").save(path)
+    if what == "size":
+        path.write_bytes(path.read_bytes() + b"!")
+    later = status.st_mtime_ns + (what == "time")
+    os.utime(path, ns=(status.st_atime_ns, later))
     assert load_folder(photos, in_memory=False).fingerprint != before.fingerprint
+
+
+def test_a_survey_is_for_one_image_size(photos):
+    load_folder(photos, in_memory=False)
     assert load_folder(photos, in_memory=False, image_size=4).image_size == (4, 4)
 
 

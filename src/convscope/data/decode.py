@@ -92,7 +92,7 @@ def _opened(path: str | Path) -> Generator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise Unreadable(f"more than {MOST_PIXELS // 1_000_000} million pixels") from error
     except UnidentifiedImageError as error:
-        raise Unreadable(f"not one of {', '.join(FORMATS)}") from error
+        raise Unreadable(f"not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from error
     except Exception as error:  # Pillow's readers let nearly anything escape from a broken file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise Unreadable(" ".join(reason.split()) or type(error).__name__) from error
