@@ -37,10 +37,7 @@ def block() -> InPlaceBlock:
 def state(model: nn.Module) -> list[object]:
     return [
         [module.training for module in model.modules()],
-        [
-            (p.requires_grad, None if p.grad is None else (id(p.grad), p.grad.tolist()))
-            for p in model.parameters()
-        ],
+        [(p.requires_grad, None if p.grad is None else (id(p.grad), p.grad.tolist())) for p in model.parameters()],
         [len(module._forward_hooks) for module in model.modules()],
         [value.tolist() for value in model.state_dict().values()],
     ]
@@ -61,9 +58,7 @@ def test_records_what_layers_gave_before_anything_overwrote_it(block):
     torch.testing.assert_close(got["conv"], conv)
     torch.testing.assert_close(got["relu"], relu)  # its first run of two
     torch.testing.assert_close(got["bn"], bn)
-    assert not torch.allclose(naive["bn"], bn), (
-        "the trap is gone: an output kept without a clone was not overwritten"
-    )
+    assert not torch.allclose(naive["bn"], bn), "the trap is gone: an output kept without a clone was not overwritten"
 
 
 def test_forward_stops_once_all_layers_ran(block):

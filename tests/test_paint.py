@@ -54,6 +54,10 @@ def test_dead_tile_is_one_colour(scale, value):
     values = np.full((1, 3 if scale == "rgb" else 1, 4, 4), value)
     pixels = paint(picture(values, [[value, value]], scale), scale=1)[GAP:-GAP, GAP:-GAP]
     assert (pixels == pixels[0, 0]).all()
+    assert (
+        pixels[0, 0].mean()
+        == {"rgb": 128, "diverging": 739 / 3, "sequential": 1}[scale] + (scale == "sequential") / 3
+    )
 
 
 def test_noise_far_below_the_largest_tile_stays_faint():

@@ -63,12 +63,12 @@ def tile_bounds(peaks: np.ndarray, *, shared: bool) -> np.ndarray:
 def paint(picture: Picture, *, scale: int | None = None) -> np.ndarray:
     """The picture's pixels (H, W, 3) uint8: each value a square of `scale` pixels, tiles in a grid.
 
-    A tile whose two limits are equal holds nothing to see and is painted in one colour. Without `scale`,
-    small tiles are enlarged to about 64 pixels, a few to twice that. Raises UsageError for a picture whose parts do not fit
-    together and NumericsError for a value that is not finite, naming the tile.
+    A tile whose two limits are equal holds nothing to see and is painted in one colour. Without `scale`, small
+    tiles are enlarged to about 64 pixels, a few to twice that. Raises UsageError for a picture whose parts do
+    not fit together and NumericsError for a value that is not finite, naming the tile.
 
     >>> grey = Picture("a", "A", np.zeros((1, 1, 2, 2)), np.array([[-1, 1]]), "diverging", (), "")
-    >>> paint(grey, scale=1)[0, 0].tolist()
+    >>> paint(grey, scale=1)[GAP, GAP].tolist()
     [247, 246, 246]
     """
     _check(picture)

@@ -89,6 +89,7 @@ def write_report(
             mistakes=mistakes,
             examples=examples,
             grey=len(set(dataset.mean)) == 1 and len(set(dataset.std)) == 1,
+            weights=album.provenance.get("Weights"),
             phases=phase_rows(events),
             end=final_event(events),
             speed=training_speed(events),

@@ -98,7 +98,7 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     """The 95 % interval for a share of `right` in `total`, after Wilson 1927.
 
     >>> tuple(round(bound, 3) for bound in wilson_interval(869, 1000))
-    (0.847, 0.888)
+    (0.847, 0.889)
     """
     z = 1.959964
     middle = (right + z * z / 2) / (total + z * z)
