@@ -12,7 +12,8 @@ RANKS = [
     {"data", "models", "hooks", "paint"},
     {"train", "methods"},
     {"web"},
-    {"console"},
+    {"console", "flags"},
+    {"jobs"},
     {"cli"},
     {"__main__"},
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from convscope.types import Event
+from convscope.types import Event, no_progress
+from convscope.types import Progress as ShowProgress
 
 PLAIN_STEPS = 100
 """Steps between two lines of progress where there is no terminal to draw a bar on."""
@@ -33,11 +34,11 @@ def print_results(values: Mapping[str, Any], *, as_json: bool = False) -> None:
 
 
 @contextmanager
-def show_work(*, quiet: bool) -> Iterator[Any]:
+def show_work(*, quiet: bool) -> Generator[ShowProgress]:
     """Give a `progress(what, done, total)` for long work, drawn as bars on a terminal and nowhere else."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        yield lambda what, done, total: None
+        yield no_progress
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:

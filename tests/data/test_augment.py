@@ -8,7 +8,7 @@ from convscope.types import Augmentation
 
 def slow_augment(image, row, column, flip, hole_row, hole_column, cutout, fill):
     """One image, pixel by pixel, as the docstring says."""
-    channels, height, width = image.shape
+    _, height, width = image.shape
     out = image.clone()
     for y in range(height):
         for x in range(width):

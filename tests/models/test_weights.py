@@ -14,7 +14,9 @@ def test_all_entries_fit(tmp_path):
     save_file(source.state_dict(), tmp_path / "w.safetensors")
     model = build_model("resnet8", class_count=10, seed=2)
     assert load_weights(model, read_weights(tmp_path / "w.safetensors"), source="w") == []
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), source.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), source.state_dict().values(), strict=True)
+    )
 
 
 def test_other_classes_keep_the_new_head():

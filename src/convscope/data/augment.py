@@ -44,9 +44,7 @@ class Draws(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def epoch_draws(
-    count: int, augmentation: Augmentation, size: tuple[int, int], *, seed: int, epoch: int
-) -> Draws:
+def epoch_draws(count: int, augmentation: Augmentation, size: tuple[int, int], *, seed: int, epoch: int) -> Draws:
     """The draws for every position of an epoch, for images of `size` (H, W)."""
     crop, hole = augmentation.crop, augmentation.cutout
     ranges = (2 * crop + 1, 2 * crop + 1, 2, max(1, size[0] - hole + 1), max(1, size[1] - hole + 1))

@@ -24,11 +24,10 @@ class BasicBlock(nn.Module):
         self.relu2 = nn.ReLU()
         self.downsample: nn.Module | None = None
         if stride != 1 or in_width != width:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_width, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-            )
+            self.downsample = nn.Sequential(nn.Conv2d(in_width, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add f(x) to the shortcut and rectify the sum."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu1(self.bn1(self.conv1(x)))
         return self.relu2(self.bn2(self.conv2(x)) + shortcut)
@@ -75,6 +74,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        """The logits (N, classes) for normalized images (N, 3, H, W)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (N, widths[0], H, W)
         for stage in self._stages:
             x = self.get_submodule(stage)(x)
@@ -86,9 +86,7 @@ RESNET18_WIDTHS = (64, 128, 256, 512)
 
 def resnet18(*, class_count: int) -> ResNet:
     """ResNet-18 with a 3×3 stem at full resolution; at 32×32 its stages are 32, 16, 8 and 4 pixels wide."""
-    return ResNet(
-        class_count=class_count, widths=RESNET18_WIDTHS, strides=(1, 2, 2, 2), blocks=2, stem_kernel=3
-    )
+    return ResNet(class_count=class_count, widths=RESNET18_WIDTHS, strides=(1, 2, 2, 2), blocks=2, stem_kernel=3)
 
 
 def resnet18_imagenet(*, class_count: int) -> ResNet:
@@ -118,9 +116,7 @@ def resnet18_7x7(*, class_count: int) -> ResNet:
 
 def resnet10_narrow(*, class_count: int) -> ResNet:
     """Half as wide and half as deep as ResNet-18, with a 5×5 stem at full resolution worth looking at."""
-    return ResNet(
-        class_count=class_count, widths=(32, 64, 128, 256), strides=(1, 2, 2, 2), blocks=1, stem_kernel=5
-    )
+    return ResNet(class_count=class_count, widths=(32, 64, 128, 256), strides=(1, 2, 2, 2), blocks=1, stem_kernel=5)
 
 
 def resnet8(*, class_count: int) -> ResNet:

@@ -52,9 +52,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str) -
         name in weights and weights[name].shape == own[name].shape for name in own if name.startswith(head)
     )
     wanted = {name for name in own if head_fits or not name.startswith(head)}
-    missing = sorted(
-        name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")
-    )
+    missing = sorted(name for name in wanted if name not in weights and not name.endswith("num_batches_tracked"))
     if missing:
         raise CheckpointError(
             f"{source} lacks {len(missing)} of the {len(own)} entries that the model has, first {missing[0]}; "

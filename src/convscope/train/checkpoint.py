@@ -48,7 +48,7 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
     }
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     position = {key: value for key, value in asdict(state).items() if key != "optimizer"}
-    record = {"sha256": sums, "log_bytes": log_bytes, "state": position}
+    record: dict[str, Any] = {"sha256": sums, "log_bytes": log_bytes, "state": position}
     record["record_sha256"] = _sum(record)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,70 @@
+"""The flags that several commands share; cyclopts makes each field one, with its docstring as its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclopts import Parameter
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Output:
+    """What is printed, and how."""
+
+    quiet: bool = False
+    """No progress; only warnings, errors and results."""
+    json: bool = False
+    """Results as one line of JSON."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataFlags:
+    """Where the images come from."""
+
+    data_dir: Path | None = None
+    """An archive or an unpacked folder that you have already, for cifar10 and cifar100."""
+    source: tuple[str, ...] = ()
+    """One more address to download from; it is tried first."""
+    image_size: int | None = None
+    """Side in pixels to which a folder's images are resized."""
+    skip_bad: bool = False
+    """Leave out images that cannot be read, and count them."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrainFlags:
+    """How to train; each flag replaces one value of the recipe."""
+
+    recipe: str | None = None
+    """A recipe's name (see: convscope recipes) or a TOML file; otherwise fast, or small below 10,000 images."""
+    model: str | None = None
+    """A model's name (see: convscope models)."""
+    epochs: int | None = None
+    """Length of the whole training; the last phase makes up the difference."""
+    steps: int | None = None
+    """The same in optimizer steps, for recipes of one phase."""
+    seed: int | None = None
+    """Decides initial weights, data order, augmentation, and how a folder is split."""
+    precision: str | None = None
+    """fp32, bf16 or auto."""
+    eval_every: int | None = None
+    """Steps between two evaluations; otherwise one an epoch."""
+    set: tuple[str, ...] = ()
+    """KEY=VALUE: any other value of the recipe, such as batch_size=64 or phases.0.momentum=0.8."""
+    weights: str | None = None
+    """Begin with the weights of a .safetensors file or of a run."""
+    freeze: bool = False
+    """Train the head only; everything else stays as --weights gave it."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1 or mps; auto takes a GPU where there is one."""
+    out: Path | None = None
+    """The run folder to make; otherwise one under runs/."""
+
+
+DEFAULT_DATA = DataFlags()
+DEFAULT_TRAIN = TrainFlags()
+DEFAULT_OUTPUT = Output()

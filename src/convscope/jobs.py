@@ -1,0 +1,183 @@
+"""What the commands do: train and follow it, print a run, read an image, save a picture."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from convscope.console import TrainingDisplay, print_results, say, show_work
+from convscope.errors import DataError, Interrupted, UsageError
+from convscope.flags import DataFlags, Output, TrainFlags
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from convscope.train.run import Run
+    from convscope.types import Dataset, Event, Network, Picture
+
+
+class StopSignals:
+    """Within it, the first Ctrl-C or SIGTERM asks the training to stop and the second stops it at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.received is not None
+
+    def __enter__(self) -> StopSignals:
+        self._before = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, *, report: bool) -> None:
+    """Load the images, settle the recipe, train, and print what came of it."""
+    from convscope.data import load_dataset
+    from convscope.train.folder import new_run_path
+    from convscope.train.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
+    from convscope.train.run import start_run
+
+    named = get_recipe(flags.recipe) if flags.recipe else None
+    if named:
+        override_recipe(named, **_overrides(flags))  # a mistake in a flag is told before the images are read
+    if dataset.startswith("folder:"):  # so that the run can be resumed from elsewhere
+        dataset = f"folder:{Path(dataset.removeprefix('folder:')).resolve()}"
+    options: dict[str, Any] = {
+        "data_dir": str(data.data_dir.resolve()) if data.data_dir else None,
+        "sources": list(data.source),
+        "image_size": data.image_size,
+        "skip_bad": data.skip_bad,
+        "seed": flags.seed or 0,
+    }
+    with show_work(quiet=output.quiet) as progress:
+        images = load_dataset(dataset, **options, progress=progress)
+    recipe = override_recipe(named or default_recipe(len(images.train.labels)), **_overrides(flags))
+    suited = suit_dataset(recipe, images)
+    if suited != recipe:
+        say(f"no mirroring: a mirrored image of {dataset} is of another class")
+    path = flags.out or new_run_path(dataset.rpartition("/")[2], recipe.name)
+    with StopSignals() as stop:
+        events = start_run(
+            path,
+            images,
+            suited,
+            dataset_options=options,
+            weights=flags.weights,
+            device=flags.device,
+            command=shlex.join(["convscope", *sys.argv[1:]]),
+            report=report,
+            say=say,
+            should_stop=stop,
+        )
+        _follow(events, path, stop, output)
+    print_run(path, images, output, report=report)
+
+
+def _overrides(flags: TrainFlags) -> dict[str, Any]:
+    """The flags that each replace one value of the recipe."""
+    return {
+        "model": flags.model,
+        "epochs": flags.epochs,
+        "steps": flags.steps,
+        "seed": flags.seed,
+        "precision": flags.precision,
+        "eval_every": flags.eval_every,
+        "settings": (*flags.set, *(("freeze=true",) if flags.freeze else ())),
+    }
+
+
+def resume_training(name: str, device: str | None, output: Output) -> None:
+    """Go on with a run to its end, and print what came of it."""
+    from convscope.train.run import open_run, resume_run
+
+    run = open_run(name)
+    dataset = read_dataset(run, output)
+    with StopSignals() as stop:
+        _follow(resume_run(run, dataset, device=device, say=say, should_stop=stop), run.path, stop, output)
+    print_run(run.path, dataset, output, report=run.config["report"])
+
+
+def read_dataset(run: Run, output: Output) -> Dataset:
+    """The images that a run is trained on, with progress where they take long."""
+    with show_work(quiet=output.quiet) as progress:
+        return run.dataset(progress=progress)
+
+
+def _follow(events: Iterator[Event], path: Path, stop: StopSignals, output: Output) -> None:
+    """Follow a training to its end. Raises Interrupted when a signal ended it, after its state was saved."""
+    last: Event | None = None
+    with TrainingDisplay(quiet=output.quiet) as display:
+        for event in events:
+            display.show(event)
+            last = event
+    if last is not None and last.data.get("reason") == "interrupted":
+        raise Interrupted(
+            f"stopped after step {last.step}, saved; go on with: convscope resume {path}",
+            exit_code=128 + (stop.received or signal.SIGINT),
+        )
+
+
+def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool) -> None:
+    """Write the report if asked for, and print what the run came to."""
+    from convscope.train.run import open_run
+
+    opened = open_run(str(path))
+    events = opened.events()
+    results: dict[str, Any] = {"run": str(path)}
+    if report:
+        from convscope.web.report import write_report
+
+        with show_work(quiet=output.quiet) as progress:
+            written = write_report(
+                path,
+                network=opened.network(),
+                dataset=dataset,
+                events=events,
+                config=opened.config,
+                progress=progress,
+            )
+        results["report"] = str(written)
+    results |= opened.results()
+    print_results(results, as_json=output.json)
+
+
+def read_image(run: Run, network: Network, image: str) -> Tensor:
+    """The image (3, H, W) float32 in [0, 1]: a test image by its number, or a file fitted to the network's input."""
+    import torch
+
+    if image.isdecimal():
+        images = run.dataset().test.images
+        if int(image) >= images.shape[0]:
+            raise UsageError(f"no test image {image}; allowed: 0 to {images.shape[0] - 1}, or an image file")
+        [pixels] = images.batches([torch.tensor([int(image)])])
+        return pixels[0].float() / 255
+    from convscope.data.decode import Unreadable, decode_image
+
+    try:
+        return torch.from_numpy(decode_image(image, network.input_size[0])).float() / 255
+    except Unreadable as error:
+        raise DataError(f"image {image}: {error}; allowed: a test image's number or an image file") from error
+
+
+def save_picture(run: Run, picture: Picture, out: Path | None, output: Output) -> None:
+    """Write a picture to a PNG and print where, with its numbers."""
+    from convscope.paint import save_png
+
+    path = out or run.path / "pictures" / f"{picture.name}.png"
+    save_png(picture, path)
+    print_results({"picture": str(path), **picture.numbers}, as_json=output.json)
