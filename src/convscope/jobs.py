@@ -68,7 +68,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
         images = load_dataset(dataset, **options, progress=progress)
     recipe = override_recipe(named or default_recipe(len(images.train.labels)), **_overrides(flags))
     suited = suit_dataset(recipe, images)
-    if suited != recipe:
+    if named and suited != recipe:
         say(f"no mirroring: a mirrored image of {dataset} is of another class")
     path = flags.out or new_run_path(dataset.rpartition("/")[2], recipe.name)
     with StopSignals() as stop:

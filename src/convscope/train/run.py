@@ -122,9 +122,9 @@ def start_run(
     Raises BusyError, UsageError or ResourceError where the folder cannot be had.
     """
     where = select_device(device)
+    model = _initial_model(recipe, weights, class_count=len(dataset.class_names), say=say)
+    _check_room(path, model)
     with lock_run(path):
-        model = _initial_model(recipe, weights, class_count=len(dataset.class_names), say=say)
-        _check_room(path, model)
         config = {
             "format": FORMAT,
             "command": command,
@@ -249,7 +249,8 @@ def _describe_dataset(dataset: Dataset, options: Mapping[str, Any]) -> dict[str,
 def _check_room(path: Path, model: nn.Module) -> None:
     """Raise ResourceError where three checkpoints would not fit: two are kept while a third is written."""
     needed = 3 * checkpoint_bytes(model)
-    free = shutil.disk_usage(path).free
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
     if free < needed:
         raise ResourceError(
             f"{free / 1e6:.0f} MB free at {path}, {needed / 1e6:.0f} MB needed for checkpoints; "

@@ -1,0 +1,205 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from convscope.cli import main
+
+SHORT = ["--model", "resnet8", "--epochs", "1", "--set", "batch_size=360", "--precision", "fp32"]
+
+
+def call(*arguments: object) -> int:
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run folder, trained for an epoch and reported on."""
+    path = tmp_path_factory.mktemp("cli") / "run"
+    assert call("run", "digits", *SHORT, "--out", path, "--quiet") == 0
+    return path
+
+
+def values(text: str) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in text.splitlines())
+
+
+def test_run_prints_what_it_made(tmp_path, capsys):
+    assert call("run", "digits", *SHORT, "--out", tmp_path / "run") == 0
+    out, err = capsys.readouterr()
+    printed = values(out)
+    assert printed["run"] == str(tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").read_text().lower().startswith("<!doctype html>")
+    assert printed["report"] == str(tmp_path / "run" / "report.html")
+    assert 0 <= float(printed["train_accuracy"]) <= 1
+    assert 0 <= float(printed["test_accuracy"]) <= 1
+    assert len(printed["weights_sha256"]) == 64
+    assert "phase 1 sgd, step 3/3, epoch 1.00" in err
+
+
+def test_quiet_says_nothing_but_results_and_json_is_one_line(tmp_path, capsys):
+    assert (
+        call(
+            "train",
+            "digits",
+            *SHORT,
+            "--set",
+            "augmentation.flip=false",
+            "--out",
+            tmp_path / "run",
+            "--quiet",
+            "--json",
+        )
+        == 0
+    )
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert json.loads(out)["run"] == str(tmp_path / "run")
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_finished_run_can_be_resumed_and_reported_again(finished, capsys):
+    before = json.loads((finished / "events.jsonl").read_text().splitlines()[-1])
+    (finished / "report.html").unlink()
+    assert call("resume", finished, "--quiet") == 0
+    printed = values(capsys.readouterr().out)
+    assert float(printed["test_accuracy"]) == pytest.approx(before["data"]["test_accuracy"], abs=1e-4)
+    assert (finished / "report.html").exists()
+    (finished / "report.html").unlink()
+    assert call("report", finished, "--quiet") == 0
+    assert (finished / "report.html").exists()
+
+
+def test_filters_and_maps(finished, tmp_path, capsys):
+    photo = tmp_path / "photo.png"
+    Image.new("L", (50, 40), 128).save(photo)
+    for arguments in (
+        ["filters", finished],
+        ["filters", finished, "--layer", "conv3", "--channel", "2"],
+        ["maps", finished, "--image", "7"],
+        ["maps", finished, "--layer", "layer2.0.conv1", "--image", photo, "--channel", "3"],
+    ):
+        assert call(*arguments, "-o", tmp_path / "picture.png") == 0
+        assert values(capsys.readouterr().out)["picture"] == str(tmp_path / "picture.png")
+        with Image.open(tmp_path / "picture.png") as picture:
+            assert min(picture.size) > 30
+            assert len(picture.convert("RGB").getcolors(1 << 20)) > 3, f"{arguments}: a picture of nothing"
+        (tmp_path / "picture.png").unlink()
+
+
+@pytest.mark.parametrize("command", ["datasets", "models", "recipes", "methods"])
+def test_lists_name_every_entry(command, capsys):
+    from convscope.data import DATASETS
+    from convscope.methods import METHODS
+    from convscope.models import MODELS
+    from convscope.train.recipes import RECIPES
+
+    assert call(command) == 0
+    tables = {"datasets": DATASETS, "models": MODELS, "recipes": RECIPES, "methods": METHODS}
+    assert list(values(capsys.readouterr().out)) == list(tables[command])
+
+
+def test_layers_of_a_model(capsys):
+    assert call("layers", "resnet18-7x7") == 0
+    printed = values(capsys.readouterr().out)
+    assert printed["parameters"] == "11185866"
+    assert printed["conv1"] == "Conv2d 7×7, stride 2 64×16×16 9408 parameters"
+    assert call("recipes", "sgd", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["phases.0.momentum"] == 0.9
+
+
+MISTAKES = [
+    (["run", "digit"], 2, 'no dataset "digit"; closest: digits; list them: convscope datasets'),
+    (["run", "digits", "--recipe", "fats"], 2, 'no recipe "fats"; closest: fast'),
+    (["run", "digits", "--model", "resnet-18"], 2, 'no model "resnet-18"; closest: resnet18'),
+    (["run", "digits", "--epochs", "-1"], 2, "--epochs -1; allowed: 1 or more"),
+    (["run", "digits", "--epochs", "many"], 2, "many"),
+    (["run", "digits", "--device", "cuda:9"], 2, 'no device "cuda:9" on this machine; allowed: auto, cpu'),
+    (["run", "digits", "--image-size", "64"], 2, "digits"),
+    (["run", "digits", "--weights", "none.safetensors"], 4, "no weights at none.safetensors"),
+    (["run", "digits", "--freeze"], 2, "--freeze trains the head on features"),
+    (["run", "folder:nowhere"], 3, "nowhere"),
+    (["run", "cifar10", "--data-dir", "nowhere"], 3, "nowhere"),
+    (["run", "--colour"], 2, "colour"),
+    (["dance"], 2, "dance"),
+    (["resume", "nowhere"], 2, '"nowhere" is no run folder'),
+    (["resume", "latest"], 2, 'there is no "latest"'),
+    (["layers", "resnet99"], 2, '"resnet99" is no run folder'),
+    (["recipes", "none.toml"], 2, "no recipe file none.toml"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_mistake_is_one_line_and_its_exit_code(arguments, code, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call(*arguments, "--quiet" if arguments[0] in ("run", "resume") else "--json") == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("convscope: ")
+    assert message in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["filters", "--layer", "layer9"], 'no layer "layer9"'),
+        (["maps", "--layer", "layer2.conv1"], 'no layer "layer2.conv1" in resnet8; closest: layer2.0.conv1'),
+        (["maps", "--channel", "99"], "99"),
+        (["maps", "--image", "360"], "no test image 360; allowed: 0 to 359, or an image file"),
+        (["maps", "--image", "no.png"], "image no.png"),
+    ],
+)
+def test_mistakes_about_a_run(arguments, message, finished, capsys):
+    command, *rest = arguments
+    assert call(command, finished, *rest) in (2, 3)
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_recipe_that_would_mirror_digits_says_that_it_does_not(tmp_path, capsys):
+    assert call("train", "digits", "--recipe", "fast", *SHORT, "--out", tmp_path / "run") == 0
+    assert "no mirroring: a mirrored image of digits is of another class" in capsys.readouterr().err
+    assert not json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["augmentation"]["flip"]
+
+
+def test_debug_shows_where(capsys):
+    assert call("--debug", "resume", "nowhere") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_second_training_in_a_folder_exits_with_7(tmp_path, capsys):
+    from convscope.train.folder import lock_run
+
+    with lock_run(tmp_path):
+        assert call("train", "digits", *SHORT, "--out", tmp_path, "--quiet") == 7
+    assert "is being trained by process" in capsys.readouterr().err
+
+
+def test_help_and_lists_do_not_import_torch():
+    for arguments in (
+        ["--help"],
+        ["run", "--help"],
+        ["models"],
+        ["datasets"],
+        ["methods"],
+        ["recipes"],
+        ["--version"],
+    ):
+        code = (
+            "import sys\nfrom convscope.cli import main\n"
+            f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+            "sys.exit('torch' in sys.modules)"
+        )
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+        assert ended.returncode == 0, arguments
