@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from convscope.errors import UsageError, closest
@@ -143,7 +144,7 @@ def frozen_eval(model: nn.Module) -> Generator[nn.Module]:
             parameter.grad = gradient
 
 
-def like_model(model: nn.Module, images: Tensor) -> Tensor:
+def like_model(model: nn.Module, images: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The images on the device and in the floating-point type of the model's parameters.
 
     >>> like_model(nn.Linear(2, 2).double(), torch.zeros(1)).dtype

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int64, Shaped, UInt64
 from torch import Tensor
 
 from convscope.types import Augmentation
 
 
-def random_bits(count: int, *key: int) -> np.ndarray:
+def random_bits(count: int, *key: int) -> UInt64[np.ndarray, " {count}"]:
     """`count` random uint64, a pure function of the key.
 
     The raw stream of Philox is used, since NumPy promises that it stays the same from release to release.
@@ -24,7 +25,7 @@ def random_bits(count: int, *key: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:
+def epoch_order(count: int, *, seed: int, epoch: int) -> Int64[Tensor, " {count}"]:
     """The order (count,) int64 in which an epoch visits the images.
 
     >>> sorted(epoch_order(5, seed=0, epoch=3).tolist())
@@ -36,11 +37,11 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:
 class Draws(NamedTuple):
     """What augmentation does to each of N images; all int64 (N,), `flip` bool (N,)."""
 
-    rows: Tensor  # shift in [-crop, crop]
-    columns: Tensor
-    flip: Tensor
-    hole_row: Tensor  # the cutout's upper left corner
-    hole_column: Tensor
+    rows: Int64[Tensor, " N"]  # shift in [-crop, crop]
+    columns: Int64[Tensor, " N"]
+    flip: Bool[Tensor, " N"]
+    hole_row: Int64[Tensor, " N"]  # the cutout's upper left corner
+    hole_column: Int64[Tensor, " N"]
 
 
 @functools.lru_cache(maxsize=4)
@@ -56,7 +57,9 @@ def epoch_draws(count: int, augmentation: Augmentation, size: tuple[int, int], *
     return Draws(rows - crop, columns - crop, flips, hole_row, hole_column)
 
 
-def augment(images: Tensor, draws: Draws, *, cutout: int, fill: Tensor) -> Tensor:
+def augment(
+    images: Shaped[Tensor, "N C H W"], draws: Draws, *, cutout: int, fill: Float[Tensor, " C"]
+) -> Shaped[Tensor, "N C H W"]:
     """Shift, mirror and cut out each image by its own draws.
 
     `images` is (N, 3, H, W) of any type, `draws` on the same device; what a shift uncovers is the reflected
@@ -80,14 +83,14 @@ def augment(images: Tensor, draws: Draws, *, cutout: int, fill: Tensor) -> Tenso
     return images
 
 
-def _reflect(position: Tensor, size: int) -> Tensor:
+def _reflect(position: Int64[Tensor, "N side"], size: int) -> Int64[Tensor, "N side"]:
     """Positions mirrored at the borders back into 0 … size - 1, the border pixel itself not repeated."""
     period = max(1, 2 * (size - 1))
     position = position.remainder(period)
     return torch.where(position >= size, period - position, position)
 
 
-def _inside(start: Tensor, length: int, size: int) -> Tensor:
+def _inside(start: Int64[Tensor, " N"], length: int, size: int) -> Bool[Tensor, "N {size}"]:
     """(N, size) bool: which positions lie in the stretch of `length` from each start (N,)."""
     position = torch.arange(size, device=start.device)
     return (position >= start[:, None]) & (position < start[:, None] + length)

@@ -6,16 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Int64, UInt8
+from torch import Tensor
 
 from convscope.errors import DataError
 from convscope.types import Dataset, Split
-
-if TYPE_CHECKING:
-    from jaxtyping import Int64, UInt8
-    from torch import Tensor
 
 Statistics = tuple[float, float, float]
 

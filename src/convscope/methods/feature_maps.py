@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from convscope.errors import NumericsError, UsageError
@@ -79,7 +80,7 @@ def _one_image(image: Tensor) -> Tensor:
     return images
 
 
-def _maps(network: Network, layer: str, images: Tensor) -> np.ndarray:
+def _maps(network: Network, layer: str, images: Float[Tensor, "1 3 H W"]) -> Float[np.ndarray, "C h w"]:
     """The layer's maps (C, H, W) for a batch of one; a vector's entries become maps of one number."""
     with frozen_eval(network.model) as model, torch.no_grad():
         output = record_outputs(model, network.normalize(like_model(model, images)), [layer])[layer]

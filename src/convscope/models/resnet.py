@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -26,7 +27,7 @@ class BasicBlock(nn.Module):
         if stride != 1 or in_width != width:
             self.downsample = nn.Sequential(nn.Conv2d(in_width, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D h w"]:
         """Add f(x) to the shortcut and rectify the sum."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu1(self.bn1(self.conv1(x)))
@@ -73,7 +74,7 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N classes"]:
         """The logits (N, classes) for normalized images (N, 3, H, W)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (N, widths[0], H, W)
         for stage in self._stages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from convscope.data.augment import Draws, augment, epoch_draws, epoch_order
@@ -27,12 +28,12 @@ class Batches:
         self._mean = torch.tensor(dataset.mean, device=device)
         self._std = torch.tensor(dataset.std, device=device)
 
-    def indices(self, step: int) -> Tensor:
+    def indices(self, step: int) -> Int64[Tensor, " B"]:
         """Which images (B,) int64 the step is made of."""
         epoch, positions = self._place(step)
         return epoch_order(self.count, seed=self.recipe.seed, epoch=epoch)[positions]
 
-    def stream(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def stream(self, first: int, last: int) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
         """For each step in [first, last) what the model is fed, (B, 3, H, W) float32, and its labels (B,)."""
         steps = range(first, last)
         images = self.dataset.train.images.batches(self.indices(step) for step in steps)
@@ -45,7 +46,7 @@ class Batches:
         epoch, batch = divmod(step, self.steps_per_epoch)
         return epoch, slice(batch * self.batch_size, (batch + 1) * self.batch_size)
 
-    def _prepare(self, images: Tensor, step: int) -> Tensor:
+    def _prepare(self, images: UInt8[Tensor, "B 3 H W"], step: int) -> Float32[Tensor, "B 3 H W"]:
         """Augment and normalize uint8 images (B, 3, H, W) on the device."""
         epoch, positions = self._place(step)
         augmentation, size = self.recipe.augmentation, self.dataset.image_size

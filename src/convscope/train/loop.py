@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
 from convscope.data.augment import random_bits
@@ -161,14 +162,14 @@ def train(
 def _update(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    inputs: Tensor,
-    labels: Tensor,
+    inputs: Float32[Tensor, "B 3 H W"],
+    labels: Int64[Tensor, " B"],
     *,
     rate: float,
     seed: int,
     recipe: Recipe,
     precision: Precision,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float32[Tensor, ""], Int64[Tensor, ""]]:
     """One optimizer step; returns the batch's mean loss and its number of right answers, both 0-d."""
     for group in optimizer.param_groups:
         group["lr"] = rate

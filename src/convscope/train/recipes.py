@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,7 @@ def suit_dataset(recipe: Recipe, dataset: Dataset) -> Recipe:
     return dataclasses.replace(recipe, augmentation=dataclasses.replace(recipe.augmentation, flip=False))
 
 
-def _fit_phases(phases: list[dict[str, Any]], unit: str, length: int) -> list[dict[str, Any]]:
+def _fit_phases(phases: Sequence[dict[str, Any]], unit: str, length: int) -> list[dict[str, Any]]:
     """Cut or lengthen the phases to a total length in epochs or steps."""
     if length < 1:
         raise UsageError(f"--{unit} {length}; allowed: 1 or more")
