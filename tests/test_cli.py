@@ -173,6 +173,16 @@ def test_a_recipe_that_would_mirror_digits_says_that_it_does_not(tmp_path, capsy
     assert not json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["augmentation"]["flip"]
 
 
+def test_what_nobody_foresaw_is_one_line_too(monkeypatch, capsys):
+    import convscope.train.recipes
+
+    monkeypatch.setattr(convscope.train.recipes, "RECIPES", None)
+    assert call("recipes") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("convscope: unforeseen AttributeError: ")
+    assert len(err.splitlines()) == 1
+
+
 def test_debug_shows_where(capsys):
     assert call("--debug", "resume", "nowhere") == 2
     assert "Traceback" in capsys.readouterr().err

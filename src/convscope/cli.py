@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in tokens
     try:
         app([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
-    except (CycloptsError, ConvscopeError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
         sys.exit(_explain(error))
@@ -247,7 +247,10 @@ def _explain(error: BaseException) -> int:
         message, code = "stopped", 130
     elif isinstance(error, ConvscopeError):
         message, code = str(error), error.exit_code
-    else:
+    elif isinstance(error, CycloptsError):
         message, code = " ".join(str(error).split()), 2
+    else:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        message, code = f"unforeseen {reason}; please report it, with what --debug shows", 1
     print(f"convscope: {message}", file=sys.stderr)  # noqa: T201
     return code

@@ -79,6 +79,18 @@ def test_stopped_anywhere_and_resumed_ends_bit_identically(name, dataset):
         assert all(one == pytest.approx(other) for one, other in zip(again, evals, strict=True))
 
 
+def test_stopped_while_the_final_figures_are_counted(dataset):
+    recipe, calls = tiny_recipe(SGD), 0
+
+    def should_stop():
+        nonlocal calls
+        calls += 1
+        return calls > 7
+
+    events = list(train(tiny_net(), dataset, recipe, device=CPU, should_stop=should_stop))
+    assert (events[-1].step, dict(events[-1].data)) == (7, {"reason": "interrupted"})
+
+
 def test_the_stop_test_can_fail(dataset):
     """Without the optimizer's state the end is another one."""
     recipe = tiny_recipe(SGD)

@@ -131,9 +131,17 @@ def test_a_diverging_run_is_logged_and_keeps_its_last_good_state(digits, tmp_pat
     assert run.results() == {}
 
 
-def test_memory_running_out_is_one_line(digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("0 bytes free"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"),
+        MemoryError(),
+    ],
+)
+def test_memory_running_out_is_one_line(error, digits, tmp_path, monkeypatch):
     def burst(*_, **__):
-        raise torch.OutOfMemoryError("0 bytes free")
+        raise error
         yield
 
     monkeypatch.setattr(runs, "train", burst)

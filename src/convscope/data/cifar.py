@@ -28,6 +28,7 @@ class Layout(NamedTuple):
     archive: str
     sha256: str
     size: int | None  # bytes of the archive, where known
+    sources: tuple[str, ...]  # whose bytes are checked, whoever they are
     folder: str  # in the archive, and when unpacked
     train_files: tuple[str, ...]
     test_file: str
@@ -49,11 +50,17 @@ class Layout(NamedTuple):
         return images | {self.names_file: NAMES_CAP}
 
 
+AUTHORS = "https://www.cs.toronto.edu/~kriz/"
+
 CIFAR10 = Layout(
     name="cifar10",
     archive="cifar-10-binary.tar.gz",
     sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     size=170_052_171,
+    sources=(
+        AUTHORS + "cifar-10-binary.tar.gz",
+        "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/cifar-10-binary.tar.gz",
+    ),
     folder="cifar-10-batches-bin",
     train_files=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
     test_file="test_batch.bin",
@@ -72,6 +79,7 @@ CIFAR100 = Layout(
     archive="cifar-100-binary.tar.gz",
     sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
     size=None,
+    sources=(AUTHORS + "cifar-100-binary.tar.gz",),
     folder="cifar-100-binary",
     train_files=("train.bin",),
     test_file="test.bin",
@@ -81,8 +89,6 @@ CIFAR100 = Layout(
     label_bytes=2,  # the coarse label, then the fine one
     records=50_000,
 )
-
-HOST = "https://www.cs.toronto.edu/~kriz/"
 
 
 def load_cifar10(
@@ -109,7 +115,7 @@ def load_cifar100(
 def _load(layout: Layout, data_dir: str | Path | None, sources: Sequence[str], progress: Progress) -> Dataset:
     if data_dir is None:
         place = cache_folder() / layout.archive
-        urls = (*sources, HOST + layout.archive)
+        urls = (*sources, *layout.sources)
         download(urls, target=place, sha256=layout.sha256, size=layout.size, progress=progress)
     else:
         place = find(layout, Path(data_dir))

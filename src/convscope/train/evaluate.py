@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
 from convscope.train.engine import Precision, autocast
 from convscope.types import Network, Split
+
+
+class Stopped(Exception):
+    """The evaluation was told to stop before its end."""
 
 
 def evaluate(
@@ -16,10 +22,11 @@ def evaluate(
     device: torch.device,
     precision: Precision = "fp32",
     batch_size: int = 500,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[float, float]:
     """Mean cross-entropy and top-1 accuracy in [0, 1] over the split, in evaluation mode, without augmentation.
 
-    The model is left in the modes it came in.
+    The model is left in the modes it came in. Raises Stopped where `should_stop` turned true before the end.
     """
     modes = [(module, module.training) for module in network.model.modules()]
     network.model.eval()
@@ -29,6 +36,8 @@ def evaluate(
     try:
         with torch.inference_mode():
             for indices, images in zip(parts, split.images.batches(parts), strict=True):
+                if should_stop():
+                    raise Stopped
                 labels = split.labels[indices].to(device)
                 inputs = images.to(device).to(memory_format=torch.channels_last).float() / 255
                 with autocast(device, precision):

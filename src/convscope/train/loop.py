@@ -18,7 +18,7 @@ from convscope.errors import NumericsError
 from convscope.models.weights import freeze_all_but_head, head_name
 from convscope.train.batches import Batches
 from convscope.train.engine import Precision, autocast
-from convscope.train.evaluate import evaluate
+from convscope.train.evaluate import Stopped, evaluate
 from convscope.train.meter import ADVICE, Meter
 from convscope.train.schedule import Span, learning_rate, make_optimizer, plan
 from convscope.types import Dataset, Event, EventKind, Network, Recipe
@@ -153,10 +153,14 @@ def train(
             meter.restart()
 
     final: dict[str, float] = {}
-    for name, split in (("train", dataset.train), ("test", dataset.test)):
-        loss, accuracy = evaluate(network, split, device=device)
-        final |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
-    yield event("end", reason="finished", **final)
+    try:
+        for name, split in (("train", dataset.train), ("test", dataset.test)):
+            loss, accuracy = evaluate(network, split, device=device, should_stop=should_stop)
+            final |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
+    except Stopped:
+        yield event("end", reason="interrupted")
+    else:
+        yield event("end", reason="finished", **final)
 
 
 def _update(

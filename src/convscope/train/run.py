@@ -204,7 +204,9 @@ def _train_in(
             for event in events:
                 log.append(event)
                 yield event
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             raise ResourceError(
                 "out of memory; what was saved stands; a smaller batch helps: --set batch_size=VALUE"
             ) from error
@@ -212,6 +214,11 @@ def _train_in(
             last = read_events(run.path)[-1]
             log.append(Event("alarm", last.step, last.time, {"message": str(error)}))
             raise
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out: on the CPU torch says so only in words."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _initial_model(recipe: Recipe, weights: str | None, *, class_count: int, say: Say) -> nn.Module:
