@@ -1,3 +1,5 @@
+"""The command line: what it prints, what it writes, and one line for each mistake."""
+
 import json
 import subprocess
 import sys
@@ -65,11 +67,13 @@ def test_quiet_says_nothing_but_results_and_json_is_one_line(tmp_path, capsys):
 
 
 def test_a_finished_run_can_be_resumed_and_reported_again(finished, capsys):
-    before = json.loads((finished / "events.jsonl").read_text().splitlines()[-1])
+    before = (finished / "events.jsonl").read_bytes()
     (finished / "report.html").unlink()
     assert call("resume", finished, "--quiet") == 0
-    printed = values(capsys.readouterr().out)
-    assert float(printed["test_accuracy"]) == pytest.approx(before["data"]["test_accuracy"], abs=1e-4)
+    out, err = capsys.readouterr()
+    assert "is finished already" in err
+    assert 0 <= float(values(out)["test_accuracy"]) <= 1
+    assert (finished / "events.jsonl").read_bytes() == before
     assert (finished / "report.html").exists()
     (finished / "report.html").unlink()
     assert call("report", finished, "--quiet") == 0
@@ -122,7 +126,7 @@ MISTAKES = [
     (["run", "digits", "--epochs", "many"], 2, "many"),
     (["run", "digits", "--device", "cuda:9"], 2, 'no device "cuda:9" on this machine; allowed: auto, cpu'),
     (["run", "digits", "--image-size", "64"], 2, "digits"),
-    (["run", "digits", "--weights", "none.safetensors"], 4, "no weights at none.safetensors"),
+    (["run", "digits", "--weights", "none.safetensors"], 4, "no weights at"),
     (["run", "digits", "--freeze"], 2, "--freeze trains the head on features"),
     (["run", "folder:nowhere"], 3, "nowhere"),
     (["run", "cifar10", "--data-dir", "nowhere"], 3, "nowhere"),

@@ -1,3 +1,5 @@
+"""The exit codes in the docstring are those of the classes."""
+
 import re
 
 from convscope import errors

@@ -1,9 +1,63 @@
 """Train a convolutional network and see what it learned.
 
-Dataset ──train(model, dataset, recipe)──► Event, Event, … ──► run folder
-run folder | any nn.Module ──────────────► Network (model + mean/std + input size + class names)
-method(network, layer, channel, image, dataset) ──► Picture
-Picture ──► PNG · notebook cell · report.html · explorer
+    Dataset ──train(model, dataset, recipe)──► Event, Event, … ──► run folder
+    run folder | any nn.Module ──────────────► Network (model + mean/std + input size + class names)
+    method(network, layer, channel, image) ──► Picture
+    Picture ──► PNG · report.html
+
+The names below, in the order of that flow, are what convscope promises; each is imported when it is asked for, so
+that importing convscope does not import torch. The generator of events itself is `convscope.train.loop.train`.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convscope.data import load_dataset as load_dataset
+    from convscope.errors import ConvscopeError as ConvscopeError
+    from convscope.methods.feature_maps import feature_maps as feature_maps
+    from convscope.methods.filters import filters as filters
+    from convscope.models import build_model as build_model
+    from convscope.paint import save_png as save_png
+    from convscope.train.recipes import get_recipe as get_recipe
+    from convscope.train.run import open_run as open_run
+    from convscope.train.run import start_run as start_run
+    from convscope.types import Augmentation as Augmentation
+    from convscope.types import Dataset as Dataset
+    from convscope.types import Event as Event
+    from convscope.types import Network as Network
+    from convscope.types import Phase as Phase
+    from convscope.types import Picture as Picture
+    from convscope.types import Recipe as Recipe
+    from convscope.web.report import write_report as write_report
+
 __version__ = "0.1.0"
+
+_PLACES = {
+    "load_dataset": "convscope.data",
+    "Dataset": "convscope.types",
+    "get_recipe": "convscope.train.recipes",
+    "Recipe": "convscope.types",
+    "Phase": "convscope.types",
+    "Augmentation": "convscope.types",
+    "build_model": "convscope.models",
+    "Event": "convscope.types",
+    "start_run": "convscope.train.run",
+    "open_run": "convscope.train.run",
+    "Network": "convscope.types",
+    "filters": "convscope.methods.filters",
+    "feature_maps": "convscope.methods.feature_maps",
+    "Picture": "convscope.types",
+    "save_png": "convscope.paint",
+    "write_report": "convscope.web.report",
+    "ConvscopeError": "convscope.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'convscope' has no attribute {name!r}")
+
+
+__all__ = list(_PLACES)  # pyright: ignore[reportUnsupportedDunderAll] - the names above, in the order of the flow

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
 from convscope import __version__
-from convscope.errors import ConvscopeError
+from convscope.console import say
+from convscope.errors import ConvscopeError, ResourceError
 from convscope.flags import DEFAULT_DATA, DEFAULT_OUTPUT, DEFAULT_TRAIN, DataFlags, Output, TrainFlags
 from convscope.jobs import print_run, read_dataset, read_image, resume_training, save_picture, train_run
 
@@ -107,7 +110,8 @@ def filters(
     from convscope.train.run import open_run
 
     opened = open_run(run)
-    save_picture(opened, draw(opened.network(), layer, channel, shared_scale=shared_scale), out, output)
+    network = opened.network(say=say)
+    save_picture(opened, network, draw(network, layer, channel, shared_scale=shared_scale), out, output)
 
 
 @app.command
@@ -142,11 +146,12 @@ def maps(
     from convscope.train.run import open_run
 
     opened = open_run(run)
-    network = opened.network()
+    network = opened.network(say=say)
     picture = feature_maps(
         network, layer or "conv1", read_image(opened, network, image), channel, shared_scale=shared_scale
     )
-    save_picture(opened, picture, out, output)
+    picture = replace(picture, name=f"{picture.name}-image-{Path(image).stem}")
+    save_picture(opened, network, picture, out, output)
 
 
 @app.command
@@ -165,7 +170,7 @@ def layers(run_or_model: str, output: Output = DEFAULT_OUTPUT) -> None:
     if run_or_model in MODELS:
         model, size = build_model(run_or_model, class_count=10, seed=0), (32, 32)
     else:
-        network = open_run(run_or_model).network()
+        network = open_run(run_or_model).network(say=say)
         model, size = network.model, network.input_size
     found = list_layers(model, size)
     rows = {
@@ -229,6 +234,9 @@ def _print_rows(rows: dict[str, Any], output: Output) -> None:
     print_results(rows, as_json=output.json)
 
 
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the entry point. Exits with the code of the error that ended it, if one did."""
     tokens = sys.argv[1:] if arguments is None else arguments
@@ -245,6 +253,14 @@ def _explain(error: BaseException) -> int:
     """Say on standard error what went wrong, in one line; the exit code."""
     if isinstance(error, KeyboardInterrupt):
         message, code = "stopped", 130
+    elif isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        place = f" {error.filename}" if error.filename else ""
+        message, code = (
+            f"cannot write{place}: {error.strerror}; what was saved before stands",
+            ResourceError.exit_code,
+        )
+    elif isinstance(error, MemoryError):
+        message, code = "out of memory; close other programs, or use smaller images", ResourceError.exit_code
     elif isinstance(error, ConvscopeError):
         message, code = str(error), error.exit_code
     elif isinstance(error, CycloptsError):

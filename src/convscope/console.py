@@ -72,6 +72,7 @@ class TrainingDisplay:
         self._steps = 0
         self._last_line = 0
         self._phase = ""
+        self._optimizers: list[str] = []
         self._words: dict[str, str] = {}
 
     def __enter__(self) -> TrainingDisplay:
@@ -91,10 +92,12 @@ class TrainingDisplay:
         data = event.data
         if event.kind == "start":
             self._steps = data["steps"]
+            self._optimizers = data["optimizers"]
         elif event.kind == "phase":
-            self._phase = f"phase {data['index'] + 1} {data['optimizer']}"
+            self._set_phase(data["index"])
             self._line(f"{self._phase}: steps {data['first_step']} to {data['last_step']}")
         elif event.kind == "train":
+            self._set_phase(data["phase"])
             self._words |= {
                 "epoch": f"epoch {data['epoch']:.2f}",
                 "loss": f"loss {data['loss']:.3f}",
@@ -113,6 +116,9 @@ class TrainingDisplay:
             self._bar.update(
                 self._task, completed=event.step, total=self._steps, description=f"{self._phase} {words}"
             )
+
+    def _set_phase(self, index: int) -> None:
+        self._phase = f"phase {index + 1} {self._optimizers[index]}"
 
     def _progress_line(self, event: Event) -> None:
         self._last_line = event.step

@@ -60,7 +60,7 @@ class TrainFlags:
     freeze: bool = False
     """Train the head only; everything else stays as --weights gave it."""
     device: str = "auto"
-    """cpu, cuda, cuda:1 or mps; auto takes a GPU where there is one."""
+    """cpu, cuda or cuda:1; auto takes a CUDA GPU where there is one."""
     out: Path | None = None
     """The run folder to make; otherwise one under runs/."""
 

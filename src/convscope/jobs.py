@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from convscope.console import TrainingDisplay, print_results, say, show_work
 from convscope.errors import DataError, Interrupted, UsageError
 from convscope.flags import DataFlags, Output, TrainFlags
+from convscope.tables import look_up
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,13 +50,20 @@ class StopSignals:
 def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, *, report: bool) -> None:
     """Load the images, settle the recipe, train, and print what came of it."""
     from convscope.data import load_dataset
-    from convscope.train.folder import new_run_path
+    from convscope.models import MODELS
+    from convscope.train.engine import select_device
+    from convscope.train.folder import check_free, new_run_path
     from convscope.train.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
     from convscope.train.run import start_run
 
+    # Mistakes in flags are told before the images are read, or even downloaded.
     named = get_recipe(flags.recipe) if flags.recipe else None
-    if named:
-        override_recipe(named, **_overrides(flags))  # a mistake in a flag is told before the images are read
+    early = override_recipe(named or default_recipe(0), **_overrides(flags))
+    look_up(MODELS, early.model, kind="model")
+    select_device(flags.device)
+    weights = _weights_place(flags.weights)
+    if flags.out:
+        check_free(flags.out)
     if dataset.startswith("folder:"):  # so that the run can be resumed from elsewhere
         dataset = f"folder:{Path(dataset.removeprefix('folder:')).resolve()}"
     options: dict[str, Any] = {
@@ -62,14 +71,16 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
         "sources": list(data.source),
         "image_size": data.image_size,
         "skip_bad": data.skip_bad,
-        "seed": flags.seed or 0,
+        "seed": early.seed,
     }
     with show_work(quiet=output.quiet) as progress:
         images = load_dataset(dataset, **options, progress=progress)
     recipe = override_recipe(named or default_recipe(len(images.train.labels)), **_overrides(flags))
     suited = suit_dataset(recipe, images)
-    if named and suited != recipe:
+    if named and suited.augmentation != recipe.augmentation:
         say(f"no mirroring: a mirrored image of {dataset} is of another class")
+    if images.skipped:
+        say(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
     path = flags.out or new_run_path(dataset.rpartition("/")[2], recipe.name)
     with StopSignals() as stop:
         events = start_run(
@@ -77,15 +88,29 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
             images,
             suited,
             dataset_options=options,
-            weights=flags.weights,
+            weights=weights,
             device=flags.device,
-            command=shlex.join(["convscope", *sys.argv[1:]]),
+            command=command_line(),
             report=report,
             say=say,
             should_stop=stop,
         )
         _follow(events, path, stop, output)
     print_run(path, images, output, report=report)
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return shlex.join(["convscope", *sys.argv[1:]])
+
+
+def _weights_place(weights: str | None) -> str | None:
+    """Where the weights are that --weights names, so that a resumption finds them from anywhere."""
+    from convscope.train.folder import find_run
+
+    if weights is None:
+        return None
+    return str((find_run(weights) if weights == "latest" else Path(weights)).resolve())
 
 
 def _overrides(flags: TrainFlags) -> dict[str, Any]:
@@ -107,8 +132,11 @@ def resume_training(name: str, device: str | None, output: Output) -> None:
 
     run = open_run(name)
     dataset = read_dataset(run, output)
-    with StopSignals() as stop:
-        _follow(resume_run(run, dataset, device=device, say=say, should_stop=stop), run.path, stop, output)
+    if run.results():
+        say(f"{run.path} is finished already")
+    else:
+        with StopSignals() as stop:
+            _follow(resume_run(run, dataset, device=device, say=say, should_stop=stop), run.path, stop, output)
     print_run(run.path, dataset, output, report=run.config["report"])
 
 
@@ -145,7 +173,7 @@ def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool) -> 
         with show_work(quiet=output.quiet) as progress:
             written = write_report(
                 path,
-                network=opened.network(),
+                network=opened.network(say=say),
                 dataset=dataset,
                 events=events,
                 config=opened.config,
@@ -174,10 +202,11 @@ def read_image(run: Run, network: Network, image: str) -> Tensor:
         raise DataError(f"image {image}: {error}; allowed: a test image's number or an image file") from error
 
 
-def save_picture(run: Run, picture: Picture, out: Path | None, output: Output) -> None:
-    """Write a picture to a PNG and print where, with its numbers."""
+def save_picture(run: Run, network: Network, picture: Picture, out: Path | None, output: Output) -> None:
+    """Write a picture to a PNG that says where it comes from, and print where, with its numbers."""
     from convscope.paint import save_png
 
+    provenance = {"Command": command_line(), "Run": str(run.path), "Weights": f"SHA-256 {network.weights_sha256}"}
     path = out or run.path / "pictures" / f"{picture.name}.png"
-    save_png(picture, path)
+    save_png(replace(picture, provenance={**picture.provenance, **provenance}), path)
     print_results({"picture": str(path), **picture.numbers}, as_json=output.json)

@@ -125,6 +125,7 @@ class Network:
     input_size: tuple[int, int]  # (H, W)
     class_names: tuple[str, ...]
     name: str
+    weights_sha256: str = ""  # of the file that they were read from, where it is known
 
     def normalize(self, images: Tensor) -> Tensor:
         """What the model is fed for images (N, 3, H, W) float32 RGB in [0, 1]."""

@@ -1,3 +1,5 @@
+"""Augmentation against a slow reference, and orders and draws that never change."""
+
 import numpy as np
 import pytest
 import torch

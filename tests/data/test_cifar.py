@@ -1,3 +1,5 @@
+"""CIFAR from planted bytes: archives, folders, and what is wrong with them."""
+
 import hashlib
 import io
 import tarfile

@@ -1,3 +1,5 @@
+"""The digits: their split, their pixels, their fingerprint."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Class folders: in memory and streamed alike, and every way in which they can be wrong."""
+
 import json
 import os
 import shutil

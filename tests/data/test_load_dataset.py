@@ -1,3 +1,5 @@
+"""Datasets by name and the options that each takes."""
+
 import subprocess
 import sys
 

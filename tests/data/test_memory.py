@@ -1,3 +1,5 @@
+"""Statistics and fingerprints against naive counts."""
+
 import numpy as np
 import pytest
 import torch

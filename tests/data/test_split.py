@@ -1,3 +1,5 @@
+"""The stratified split: shares, seeds, and that it never changes."""
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

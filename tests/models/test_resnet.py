@@ -1,3 +1,5 @@
+"""The ResNet family against torchvision and against the first report."""
+
 import pytest
 import torch
 import torchvision

@@ -1,3 +1,5 @@
+"""Weights from files: what fits, what does not, and what is refused."""
+
 import pickle
 
 import pytest

@@ -1,3 +1,5 @@
+"""A dataset, a network and recipes small enough to train in a blink."""
+
 import pytest
 import torch
 from torch import nn

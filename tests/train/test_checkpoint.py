@@ -1,4 +1,7 @@
+"""Checkpoints: all comes back, damage is noticed, a failing disk loses nothing."""
+
 import errno
+import hashlib
 import os
 import random
 
@@ -7,7 +10,7 @@ import torch
 
 from convscope.errors import CheckpointError, ResourceError
 from convscope.train import checkpoint as checkpoints
-from convscope.train.checkpoint import load_checkpoint, remove_unfinished, save_checkpoint
+from convscope.train.checkpoint import load_checkpoint, remove_unfinished, save_checkpoint, weights_sum
 from convscope.train.loop import TrainingState
 
 from .conftest import tiny_net
@@ -33,7 +36,7 @@ def load(folder):
 def test_all_comes_back(tmp_path):
     model = tiny_net()
     event = save_checkpoint(tmp_path, model, state_at(3), log_bytes=77)
-    (weights, state, log_bytes), said = load(tmp_path)
+    (weights, state, log_bytes, weights_sha256), said = load(tmp_path)
     assert weights.keys() == model.state_dict().keys()
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in weights.items())
     expected = state_at(3)
@@ -43,6 +46,8 @@ def test_all_comes_back(tmp_path):
     assert state == expected
     assert (log_bytes, said) == (77, [])
     assert event["name"] == "step-000000003"
+    file = (tmp_path / "step-000000003" / "weights.safetensors").read_bytes()
+    assert hashlib.sha256(file).hexdigest() == weights_sha256 == event["weights_sha256"] == weights_sum(tmp_path)
 
 
 def test_no_checkpoint_is_none(tmp_path):
@@ -53,7 +58,7 @@ def test_the_newest_and_the_one_before_are_kept(tmp_path):
     for step in (1, 2, 3, 10):
         save_checkpoint(tmp_path, tiny_net(), state_at(step), log_bytes=0)
     assert sorted(os.listdir(tmp_path)) == ["step-000000003", "step-000000010"]
-    assert load(tmp_path)[0][1].step == 10
+    assert load(tmp_path)[0].state.step == 10
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.safetensors", "checkpoint.json"])
@@ -67,10 +72,19 @@ def test_damage_is_noticed_named_and_the_one_before_taken(name, tmp_path):
         position = dice.randrange(len(good))
         flipped = bytes([good[position] ^ (1 << dice.randrange(8))])
         path.write_bytes(good[:position] if trial % 6 == 0 else good[:position] + flipped + good[position + 1 :])
-        (_, state, _), said = load(tmp_path)
+        (_, state, *_), said = load(tmp_path)
         assert state.step == 1, f"{name}, byte {position}, trial {trial}"
         assert "step-000000002" in said[0]
         assert "damaged" in said[0]
+
+
+def test_a_damaged_one_does_not_cost_the_spare(tmp_path):
+    for step in (50, 100):
+        save_checkpoint(tmp_path, tiny_net(), state_at(step), log_bytes=0)
+    (tmp_path / "step-000000100" / "weights.safetensors").write_bytes(b"")
+    assert load(tmp_path)[0].state.step == 50
+    save_checkpoint(tmp_path, tiny_net(), state_at(60), log_bytes=0)
+    assert sorted(os.listdir(tmp_path)) == ["step-000000050", "step-000000060"]
 
 
 def test_all_damaged_is_an_error(tmp_path):
@@ -111,18 +125,18 @@ def test_every_operation_of_a_save_failing_in_turn(code, tmp_path, monkeypatch):
             except ResourceError as error:
                 assert error.exit_code == 6
                 assert os.strerror(code) in str(error)
-                assert load(tmp_path)[0][1].step in (1, 2)
+                assert load(tmp_path)[0].state.step in (1, 2)
                 assert not list(tmp_path.glob(".step-*"))
                 failed += 1
                 continue
         break
     assert failed == count >= 9
-    assert load(tmp_path)[0][1].step == 2
+    assert load(tmp_path)[0].state.step == 2
 
 
 def test_an_unfinished_save_is_cleared_away(tmp_path):
     save_checkpoint(tmp_path, tiny_net(), state_at(1), log_bytes=0)
     (tmp_path / ".step-000000002.tmp").mkdir()
-    assert load(tmp_path)[0][1].step == 1
+    assert load(tmp_path)[0].state.step == 1
     remove_unfinished(tmp_path)
     assert os.listdir(tmp_path) == ["step-000000001"]

@@ -1,3 +1,5 @@
+"""The run folder: one training at a time, nothing overwritten, damage named."""
+
 import json
 import os
 import subprocess
@@ -5,9 +7,23 @@ import sys
 
 import pytest
 
-from convscope.errors import BusyError, ResourceError, UsageError
-from convscope.train.folder import EventLog, create_run, find_run, lock_run, new_run_path, read_config, read_events
+from convscope.errors import BusyError, CheckpointError, ResourceError, UsageError
+from convscope.train.folder import (
+    FORMAT,
+    KEYS,
+    EventLog,
+    create_run,
+    find_run,
+    lock_run,
+    new_run_path,
+    read_config,
+    read_events,
+)
 from convscope.types import Event
+
+
+def config(started: str) -> dict:
+    return dict.fromkeys(KEYS) | {"format": FORMAT, "started": started}
 
 
 def test_the_second_training_names_the_first(tmp_path):
@@ -36,10 +52,10 @@ def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
 
 
 def test_a_run_is_never_overwritten(tmp_path):
-    create_run(tmp_path / "a", {"started": "2026-01-01"})
+    create_run(tmp_path / "a", config("2026-01-01"))
     with pytest.raises(UsageError, match=r"holds a run already; go on with: convscope resume"):
         create_run(tmp_path / "a", {})
-    assert read_config(tmp_path / "a") == {"started": "2026-01-01"}
+    assert read_config(tmp_path / "a") == config("2026-01-01")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -54,12 +70,45 @@ def test_latest_is_the_one_started_last(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r'no run in runs/, so there is no "latest"; make one: convscope run digits'):
         find_run("latest")
-    for name, started in (("b", "2026-01-02T00:00:00"), ("a", "2026-01-03T00:00:00"), ("c", "2026-01-01T00:00:00")):
-        create_run(tmp_path / "runs" / name, {"started": started})
+    times = {"b": "2026-01-03T01:00:00+02:00", "a": "2026-01-02T23:30:00+00:00", "c": "2026-01-01T00:00:00+00:00"}
+    for name, started in times.items():
+        create_run(tmp_path / "runs" / name, config(started))
+    (tmp_path / "runs" / "damaged").mkdir()
+    (tmp_path / "runs" / "damaged" / "run.json").write_text("{")
     assert find_run("latest").name == "a"
     assert find_run("runs/c").name == "c"
     with pytest.raises(UsageError, match=r'"nowhere" is no run folder .*; allowed: latest or a folder; in runs/: '):
         find_run("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "has format 'list'; this convscope reads 1"),
+        ('{"format": 99}', "has format 99; this convscope reads 1"),
+        ('{"format": 1}', 'lacks "command": it is damaged'),
+    ],
+)
+def test_a_damaged_run_json_is_named(text, message, tmp_path):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        read_config(tmp_path)
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    (tmp_path / "events.jsonl").write_text("{}\nnonsense\n")
+    with pytest.raises(CheckpointError, match="events.jsonl is damaged"):
+        read_events(tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_under_the_log(tmp_path):
+    log = EventLog(tmp_path)
+    os.dup2(os.open("/dev/full", os.O_WRONLY), log._file.fileno())
+    with pytest.raises(ResourceError, match="cannot write the event log: No space left"):
+        log.append(Event("train", 1, 1.0, {}))
+    log.close()
 
 
 def test_new_paths_are_free_and_plain(tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
+"""The loop: resumed anywhere it ends with the same bits; its steps are those of a textbook."""
+
 import copy
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from convscope.data.augment import random_bits
+from convscope.data.augment import STEP, random_bits
 from convscope.errors import NumericsError
 from convscope.train.batches import Batches
 from convscope.train.loop import TrainingState, load_optimizer, train
@@ -118,7 +120,7 @@ def slow_train(recipe, dataset):
         else:
             optimizer = torch.optim.Adam(model.parameters(), lr=phase.learning_rate)
         for inputs, labels in batches.stream(span.first, span.last):
-            torch.manual_seed(int(random_bits(1, recipe.seed, step)[0] >> 1))
+            torch.manual_seed(int(random_bits(1, recipe.seed, step, STEP)[0] >> 1))
             optimizer.param_groups[0]["lr"] = learning_rate(span, step)
             loss = F.cross_entropy(model(inputs), labels, label_smoothing=recipe.label_smoothing)
             optimizer.zero_grad()

@@ -1,3 +1,5 @@
+"""Recipes: the built-in ones, from TOML, with single values replaced, and every mistake in them."""
+
 import dataclasses
 
 import pytest
@@ -52,7 +54,7 @@ def test_steps_replace_the_epochs_of_one_phase():
         ({"precision": "fp8"}, r'"precision" is .fp8.; allowed: fp32 or bf16 or auto'),
         ({"seed": -1}, r'"seed" is -1; allowed: 0 to'),
         ({"settings": ["batch_sise=3"]}, r'no recipe key "batch_sise"; closest: batch_size'),
-        ({"settings": ["batch_size=0"]}, r'"batch_size" is 0; allowed: 1 to'),
+        ({"settings": ["batch_size=0"]}, r'"batch_size" is 0; allowed: 2 to'),
         ({"settings": ["batch_size=many"]}, r'"batch_size" is .many.; allowed: int'),
         ({"settings": ["batch_size"]}, r"--set batch_size; allowed: KEY=VALUE"),
         ({"settings": ["phases=3"]}, r"--set phases names a group"),
@@ -119,6 +121,7 @@ def test_unknown_recipes():
 def test_no_mirroring_where_it_changes_the_class():
     dataset = planted_dataset()
     assert suit_dataset(get_recipe("fast"), dataset).augmentation.flip
+    assert suit_dataset(get_recipe("fast"), dataset).batch_size == len(dataset.train.labels)
     suited = suit_dataset(get_recipe("fast"), dataclasses.replace(dataset, mirror=False))
     assert not suited.augmentation.flip
     assert suited.augmentation.crop == get_recipe("fast").augmentation.crop

@@ -1,4 +1,7 @@
+"""Runs: started, stopped, killed, resumed, and read again."""
+
 import dataclasses
+import hashlib
 import json
 import os
 import random
@@ -41,7 +44,7 @@ def test_a_run_folder_is_all_that_is_needed_afterwards(digits, tmp_path):
     assert run.config["recipe"] == json.loads(json.dumps(dataclasses.asdict(tiny(digits))))
     assert run.config["dataset"]["fingerprint"] == digits.fingerprint
     assert run.dataset().fingerprint == digits.fingerprint
-    network = run.network()
+    network = run.network(say=print)
     images = next(digits.test.images.batches([torch.arange(360)])).float() / 255
     with torch.inference_mode():
         accuracy = (network(images).argmax(1) == digits.test.labels).float().mean().item()
@@ -69,6 +72,42 @@ def test_stopped_and_resumed_is_the_same_to_the_last_bit(digits, tmp_path):
     evals = [[e.data for e in run.events() if e.kind == "eval"] for run in (whole, cut)]
     assert evals[0] == evals[1]
     assert [event.kind for event in cut.events()].count("end") == 1
+
+
+def test_stopped_during_the_final_figures_keeps_its_hash(digits, tmp_path):
+    start(tmp_path / "whole", digits)
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 10  # ten steps, then the evaluation of the training images
+
+    stopped = start(tmp_path / "cut", digits, should_stop=stop)
+    assert (stopped[-1].data["reason"], stopped[-1].step) == ("interrupted", 10)
+    list(resume_run(open_run(str(tmp_path / "cut")), digits))
+    whole, cut = (open_run(str(tmp_path / name)).results()["weights_sha256"] for name in ("whole", "cut"))
+    assert whole == cut
+    file = tmp_path / "cut" / "checkpoints" / "step-000000010" / "weights.safetensors"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == cut
+
+
+def test_a_damaged_newest_checkpoint_is_named(digits, tmp_path):
+    start(tmp_path, digits)
+    (tmp_path / "checkpoints" / "step-000000010" / "weights.safetensors").write_bytes(b"")
+    said: list[str] = []
+    network = open_run(str(tmp_path)).network(say=said.append)
+    assert "step-000000010/weights.safetensors is damaged" in said[0]
+    file = tmp_path / "checkpoints" / "step-000000005" / "weights.safetensors"
+    assert network.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_other_classes_get_a_new_head_even_if_there_are_as_many(digits, tmp_path):
+    start(tmp_path / "first", digits)
+    renamed = dataclasses.replace(digits, class_names=tuple("abcdefghij"))
+    said: list[str] = []
+    start(tmp_path / "second", renamed, weights=str(tmp_path / "first"), say=said.append)
+    assert said == [f"weights from {tmp_path / 'first'}; not used: fc.bias, fc.weight"]
 
 
 def test_no_checkpoint_yet_begins_again(digits, tmp_path):
@@ -104,6 +143,8 @@ def test_what_makes_a_resumption_inexact_is_said(digits, tmp_path):
         f"not bit-exact: torch was 1.0, is {torch.__version__}",
         f"not bit-exact: threads was 64, is {torch.get_num_threads()}",
     ]
+    resumed = next(event for event in reversed(open_run(str(tmp_path)).events()) if event.data.get("resumed"))
+    assert [f"not bit-exact: {reason}" for reason in resumed.data["not_bit_exact"]] == said
 
 
 def test_weights_of_a_run_and_a_frozen_body(digits, tmp_path):
@@ -112,7 +153,9 @@ def test_weights_of_a_run_and_a_frozen_body(digits, tmp_path):
     recipe = tiny(digits, settings=["freeze=true"])
     start(tmp_path / "second", digits, recipe, weights=str(tmp_path / "first"), say=said.append)
     assert said == [f"weights from {tmp_path / 'first'}; not used: none, all fit"]
-    first, second = (open_run(str(tmp_path / name)).network().model.state_dict() for name in ("first", "second"))
+    first, second = (
+        open_run(str(tmp_path / name)).network(say=print).model.state_dict() for name in ("first", "second")
+    )
     assert {name for name in first if not torch.equal(first[name], second[name])} == {"fc.weight", "fc.bias"}
     with pytest.raises(UsageError, match="--freeze .* needs --weights"):
         start(tmp_path / "third", digits, recipe)
@@ -127,7 +170,7 @@ def test_a_diverging_run_is_logged_and_keeps_its_last_good_state(digits, tmp_pat
         )
     run = open_run(str(tmp_path))
     assert run.events()[-1].kind == "alarm"
-    assert all(weight.isfinite().all() for weight in run.network().model.state_dict().values())
+    assert all(weight.isfinite().all() for weight in run.network(say=print).model.state_dict().values())
     assert run.results() == {}
 
 

@@ -1,3 +1,5 @@
+"""Phases, learning rates and optimizers by step."""
+
 import dataclasses
 
 import pytest

@@ -178,6 +178,9 @@ def test_every_picture_is_a_file_with_its_provenance(written, page):
             assert image.text["Command"] == "convscope run noise --seed 3"
             assert image.text["Weights"] == "SHA-256 c0ffee"
             assert image.text["Seed"] == "3"
+    for name in ("curves.png", "confusion.png", "class-accuracy.png"):
+        with Image.open(written.parent / "pictures" / name) as image:
+            assert image.text["Command"] == "convscope run noise --seed 3"
 
 
 def test_mistakes_are_those_with_the_highest_confidence(page):

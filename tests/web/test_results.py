@@ -47,7 +47,7 @@ def small(count: int = 300, *, class_names: tuple[str, ...] = ("a", "b", "c")) -
     )
     model.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, len(class_names))])
     model[-1].weight.data *= 20
-    return Network(model, dataset.mean, dataset.std, (12, 12), class_names, "small"), dataset
+    return Network(model, dataset.mean, dataset.std, (12, 12), class_names, "small", "c0ffee"), dataset
 
 
 def test_predictions_and_confusion_equal_one_image_at_a_time():

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from convscope.types import Augmentation
 
+ORDER, DRAWS, STEP = 0, 1, 6
+"""What a stream of random bits is for: the last part of its key. The five draws have a stream each."""
+
 
 def random_bits(count: int, *key: int) -> UInt64[np.ndarray, " {count}"]:
     """`count` random uint64, a pure function of the key.
@@ -31,7 +34,7 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> Int64[Tensor, " {count}
     >>> sorted(epoch_order(5, seed=0, epoch=3).tolist())
     [0, 1, 2, 3, 4]
     """
-    return torch.from_numpy(np.argsort(random_bits(count, seed, epoch, 0), kind="stable"))
+    return torch.from_numpy(np.argsort(random_bits(count, seed, epoch, ORDER), kind="stable"))
 
 
 class Draws(NamedTuple):
@@ -50,7 +53,7 @@ def epoch_draws(count: int, augmentation: Augmentation, size: tuple[int, int], *
     crop, hole = augmentation.crop, augmentation.cutout
     ranges = (2 * crop + 1, 2 * crop + 1, 2, max(1, size[0] - hole + 1), max(1, size[1] - hole + 1))
     rows, columns, flip, hole_row, hole_column = (
-        torch.from_numpy((random_bits(count, seed, epoch, 1 + index) % np.uint64(limit)).astype(np.int64))
+        torch.from_numpy((random_bits(count, seed, epoch, DRAWS + index) % np.uint64(limit)).astype(np.int64))
         for index, limit in enumerate(ranges)
     )
     flips = flip.bool() if augmentation.flip else torch.zeros(count, dtype=torch.bool)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from convscope.data.sources import Opened, SourceFailed, check_source, open_source
+from convscope.durable import move_synced
 from convscope.errors import DataError
 from convscope.types import Progress, no_progress
 
@@ -57,7 +57,7 @@ def download(
                 except SourceFailed as failure:
                     failures.append(f"{source}: {failure}")
                 else:
-                    _put_in_place(part, target)
+                    move_synced(part, target)
                     return
     raise DataError(
         f"cannot download {target.name}: {'; '.join(failures)}; run again to continue what has arrived, "
@@ -117,19 +117,6 @@ def _append(opened: Opened, part: Path, size: int | None, progress: Progress) ->
     if done > most:
         part.unlink()
         raise SourceFailed(f"sent more than {most:,} bytes")
-
-
-def _put_in_place(part: Path, target: Path) -> None:
-    """Rename, once everything is on the disk and not only on its way there."""
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(target)
-    if os.name == "posix":
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _bytes(part: Path) -> int:

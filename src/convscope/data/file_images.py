@@ -59,7 +59,9 @@ def decode_batches(
 ) -> Iterator[Decoded]:
     """The files of each batch of indices, decoded to (B, 3, size, size), in order and a few batches ahead."""
     if workers is None:
-        workers = 0 if len(paths) < FEW else min(MOST_WORKERS, _cores())
+        # A handful of images asked for at once is read sooner than a pool of workers starts.
+        few = isinstance(batches, Sequence) and sum(map(len, batches)) < FEW
+        workers = 0 if few or len(paths) < FEW else min(MOST_WORKERS, _cores())
     loader: DataLoader[Any] = DataLoader(
         _Decoder(paths, size),  # pyright: ignore[reportArgumentType] - all it needs is __getitem__
         sampler=batches,  # pyright: ignore[reportArgumentType] - any iterable of what __getitem__ takes

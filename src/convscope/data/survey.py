@@ -19,6 +19,7 @@ from convscope.data.download import cache_folder
 from convscope.data.file_images import decode_batches
 from convscope.data.listing import Half, Listing
 from convscope.data.memory import PixelSummary, Statistics, fingerprint
+from convscope.durable import replace_file
 from convscope.types import Progress
 
 BATCH = 64
@@ -109,6 +110,4 @@ def remember(place: Path, survey: Survey) -> None:
     """Keep the survey for the next start; if that fails, the next start takes longer, and nothing else."""
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(survey._asdict()))
-        partial.replace(place)
+        replace_file(place, json.dumps(survey._asdict()).encode())

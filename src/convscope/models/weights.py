@@ -40,15 +40,15 @@ def head_name(model: nn.Module) -> str:
     return names[-1]
 
 
-def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str) -> list[str]:
-    """Copy weights into the model, keeping its new head where the number of classes differs.
+def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str, keep_head: bool = True) -> list[str]:
+    """Copy weights into the model, but not the head where the number of classes differs or `keep_head` is false.
 
     Returns the names of the entries that were not used. Raises CheckpointError, and changes nothing, where
     another entry is missing or has another shape.
     """
     own = model.state_dict()
     head = head_name(model) + "."
-    head_fits = all(
+    head_fits = keep_head and all(
         name in weights and weights[name].shape == own[name].shape for name in own if name.startswith(head)
     )
     wanted = {name for name in own if head_fits or not name.startswith(head)}

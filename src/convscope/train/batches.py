@@ -9,6 +9,7 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from convscope.data.augment import Draws, augment, epoch_draws, epoch_order
+from convscope.errors import UsageError
 from convscope.types import Dataset, Recipe
 
 
@@ -23,7 +24,11 @@ class Batches:
         self.recipe = recipe
         self.device = device
         self.count = len(dataset.train.labels)
-        self.batch_size = min(recipe.batch_size, self.count)
+        self.batch_size = recipe.batch_size
+        if self.batch_size > self.count:
+            raise UsageError(
+                f"batch_size {self.batch_size}; allowed: 2 to {self.count}, the number of training images"
+            )
         self.steps_per_epoch = self.count // self.batch_size
         self._mean = torch.tensor(dataset.mean, device=device)
         self._std = torch.tensor(dataset.std, device=device)

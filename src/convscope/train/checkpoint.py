@@ -9,21 +9,30 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 from torch import Tensor, nn
 
+from convscope.durable import sync_folder, to_json, write_synced
 from convscope.errors import CheckpointError, ResourceError
-from convscope.train.durable import sync_folder, to_json, write_synced
 from convscope.train.loop import TrainingState
 
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before in case the newest is damaged later."""
 
 WEIGHTS, STATE, RECORD = "weights.safetensors", "state.safetensors", "checkpoint.json"
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds."""
+
+    weights: dict[str, Tensor]
+    state: TrainingState
+    log_bytes: int  # how much of the event log belongs to it
+    weights_sha256: str
 
 
 def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log_bytes: int) -> dict[str, Any]:
@@ -47,7 +56,7 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
         ),
     }
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    position = {key: value for key, value in asdict(state).items() if key != "optimizer"}
+    position = {each.name: getattr(state, each.name) for each in fields(state) if each.name != "optimizer"}
     record: dict[str, Any] = {"sha256": sums, "log_bytes": log_bytes, "state": position}
     record["record_sha256"] = _sum(record)
     try:
@@ -61,8 +70,10 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
         _remove(target)
         os.rename(temporary, target)
         sync_folder(folder)
-        for old in _newest_first(folder)[KEPT:]:
-            _remove(old)
+        others = [path for path in _newest_first(folder) if path != target]
+        newer = [path for path in others if path.name > target.name]  # damaged, or it would have been gone on from
+        for path in newer + others[len(newer) + KEPT - 1 :]:
+            _remove(path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise ResourceError(
@@ -77,10 +88,8 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
     }
 
 
-def load_checkpoint(
-    folder: Path, *, warn: Callable[[str], None]
-) -> tuple[dict[str, Tensor], TrainingState, int] | None:
-    """The newest whole checkpoint's weights, state and length of the event log; None where there is none at all.
+def load_checkpoint(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint; None where there is none at all.
 
     A damaged one is named through `warn` and the one before it is taken. Raises CheckpointError when all are damaged.
     """
@@ -97,12 +106,14 @@ def load_checkpoint(
     return None
 
 
-def newest_weights(folder: Path, *, warn: Callable[[str], None]) -> dict[str, Tensor]:
-    """The weights of the newest whole checkpoint. Raises CheckpointError where there is none."""
-    loaded = load_checkpoint(folder, warn=warn)
-    if loaded is None:
-        raise CheckpointError(f"no checkpoint in {folder}; the run was stopped before its first")
-    return loaded[0]
+def weights_sum(folder: Path) -> str:
+    """The SHA-256 of the newest checkpoint's weights, as recorded; empty where there is none that can be read."""
+    for path in _newest_first(folder):
+        try:
+            return json.loads((path / RECORD).read_bytes())["sha256"][WEIGHTS]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return ""
 
 
 def checkpoint_bytes(model: nn.Module) -> int:
@@ -124,8 +135,8 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted((p for p in folder.glob("step-*") if re.fullmatch(r"step-\d{9,}", p.name)), reverse=True)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], TrainingState, int]:
-    """A checkpoint's weights, state and length of the event log, every byte checked against its sum."""
+def _read(path: Path) -> Checkpoint:
+    """A checkpoint, every byte checked against its sum."""
     try:
         record: dict[str, Any] = json.loads((path / RECORD).read_bytes())
         if record.pop("record_sha256") != _sum(record):
@@ -140,7 +151,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], TrainingState, int]:
         for name, value in tensors[STATE].items():
             index, _, key = name.partition(".")
             optimizer.setdefault(int(index), {})[key] = value
-        return tensors[WEIGHTS], TrainingState(**record["state"], optimizer=optimizer), record["log_bytes"]
+        state = TrainingState(**record["state"], optimizer=optimizer)
+        return Checkpoint(tensors[WEIGHTS], state, record["log_bytes"], record["sha256"][WEIGHTS])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path.name} is damaged: {type(error).__name__} {error}") from error
 

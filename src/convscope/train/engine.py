@@ -16,7 +16,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 def select_device(name: str) -> torch.device:
-    """The device of that name, or for "auto" the first GPU where there is one and the CPU elsewhere.
+    """The device of that name, or for "auto" the first CUDA GPU where there is one and the CPU elsewhere.
 
     Raises UsageError for a device that this machine does not have.
 
@@ -24,10 +24,8 @@ def select_device(name: str) -> torch.device:
     device(type='cpu')
     """
     available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        available.append("mps")
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if len(available) > 1 else "cpu"
     if name in available or (name == "cuda" and len(available) > 1):
         return torch.device(name)
     raise UsageError(f'no device "{name}" on this machine; allowed: auto, {", ".join(available)}')

@@ -11,6 +11,15 @@ from convscope.train.engine import Precision, autocast
 from convscope.types import Network, Split
 
 
+def evaluation_batch(image_size: tuple[int, int]) -> int:
+    """How many images of (H, W) are evaluated at once: 500 of 32×32, fewer of larger ones.
+
+    >>> evaluation_batch((32, 32)), evaluation_batch((256, 256))
+    (500, 7)
+    """
+    return max(1, min(500, 500 * 32 * 32 // (image_size[0] * image_size[1])))
+
+
 class Stopped(Exception):
     """The evaluation was told to stop before its end."""
 
@@ -21,7 +30,6 @@ def evaluate(
     *,
     device: torch.device,
     precision: Precision = "fp32",
-    batch_size: int = 500,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[float, float]:
     """Mean cross-entropy and top-1 accuracy in [0, 1] over the split, in evaluation mode, without augmentation.
@@ -32,7 +40,7 @@ def evaluate(
     network.model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    parts = torch.arange(len(split.labels)).split(batch_size)
+    parts = torch.arange(len(split.labels)).split(evaluation_batch(network.input_size))
     try:
         with torch.inference_mode():
             for indices, images in zip(parts, split.images.batches(parts), strict=True):

@@ -14,12 +14,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from convscope.durable import replace_file, to_json
 from convscope.errors import BusyError, CheckpointError, ResourceError, UsageError
-from convscope.train.durable import replace_file, to_json
 from convscope.types import Event
 
 RUNS = Path("runs")
 """Where runs go unless told otherwise, and where "latest" is looked for."""
+
+
+FORMAT = 1
+"""The version of run.json and of the checkpoints; another one is refused by name."""
+
+KEYS = ("command", "started", "recipe", "dataset", "weights", "device", "precision", "versions", "machine", "report")
+"""What every run.json has beside it."""
 
 
 def new_run_path(dataset: str, recipe: str) -> Path:
@@ -41,7 +48,7 @@ def find_run(name: str) -> Path:
         runs = [path.parent for path in RUNS.glob("*/run.json")]
         if not runs:
             raise UsageError(f'no run in {RUNS}/, so there is no "latest"; make one: convscope run digits')
-        return max(runs, key=lambda path: str(read_config(path).get("started", "")))
+        return max(runs, key=_started)
     path = Path(name)
     if not (path / "run.json").is_file():
         found = ", ".join(sorted(str(run.parent) for run in RUNS.glob("*/run.json"))[-3:])
@@ -50,13 +57,26 @@ def find_run(name: str) -> Path:
     return path
 
 
+def _started(path: Path) -> float:
+    """When the run was started, in seconds since 1970; what cannot be read was started before all others."""
+    try:
+        return datetime.fromisoformat(read_config(path)["started"]).timestamp()
+    except CheckpointError:
+        return 0.0
+
+
+def check_free(path: Path) -> None:
+    """Raise UsageError where the folder holds a run already."""
+    if (path / "run.json").exists():
+        raise UsageError(f"{path} holds a run already; go on with: convscope resume {path}; or name another --out")
+
+
 def create_run(path: Path, config: Mapping[str, Any]) -> None:
     """Make the folder and its run.json.
 
     Raises UsageError where the folder holds a run already, ResourceError where the disk refuses.
     """
-    if (path / "run.json").exists():
-        raise UsageError(f"{path} holds a run already; go on with: convscope resume {path}; or name another --out")
+    check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         replace_file(path / "run.json", to_json(config))
@@ -65,26 +85,36 @@ def create_run(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The run's run.json. Raises CheckpointError where it is damaged."""
+    """The run's run.json. Raises CheckpointError where it is damaged or of another format."""
     try:
-        return json.loads((path / "run.json").read_bytes())
+        config: Any = json.loads((path / "run.json").read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path / 'run.json'} cannot be read: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        found = config.get("format") if isinstance(config, dict) else type(config).__name__
+        raise CheckpointError(f"{path / 'run.json'} has format {found!r}; this convscope reads {FORMAT}")
+    missing = [key for key in KEYS if key not in config]
+    if missing:
+        raise CheckpointError(f'{path / "run.json"} lacks "{missing[0]}": it is damaged')
+    return config
 
 
 def read_events(path: Path) -> list[Event]:
-    """Every event of the run's log; a last line that was cut off is left out."""
+    """Every event of the run's log; a last line that was cut off is left out. Raises CheckpointError."""
     try:
         lines = (path / "events.jsonl").read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    return [Event(**json.loads(line)) for line in lines[:-1]]
+    try:
+        return [Event(**json.loads(line)) for line in lines[:-1]]
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path / 'events.jsonl'} is damaged: {error}") from error
 
 
 @contextmanager
 def lock_run(path: Path) -> Generator[None]:
     """Hold the folder as its only training. Raises BusyError naming the process that holds it."""
-    owner = path / ".owner.json"
+    owner = path / ".owner"
     lock = FileLock(path / ".lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -107,16 +137,15 @@ class EventLog:
 
     def __init__(self, path: Path, *, keep_bytes: int = 0) -> None:
         """Open the log, cut to the part that the checkpoint to go on from knew."""
-        self._file = (path / "events.jsonl").open("ab")
+        self._file = (path / "events.jsonl").open("ab", buffering=0)  # each line is one write, at once visible
         self._file.truncate(keep_bytes)
         self._file.seek(0, os.SEEK_END)
 
     def append(self, event: Event) -> None:
-        """Write one line, at once visible to whoever follows the file. Raises ResourceError."""
+        """Write one line. Raises ResourceError."""
         line = json.dumps(asdict(event), ensure_ascii=False, allow_nan=False) + "\n"
         try:
             self._file.write(line.encode())
-            self._file.flush()
         except OSError as error:
             raise ResourceError(
                 f"cannot write the event log: {error.strerror}; make room and go on with: convscope resume RUN"

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
-from convscope.data.augment import random_bits
+from convscope.data.augment import STEP, random_bits
 from convscope.errors import NumericsError
 from convscope.models.weights import freeze_all_but_head, head_name
 from convscope.train.batches import Batches
 from convscope.train.engine import Precision, autocast
 from convscope.train.evaluate import Stopped, evaluate
-from convscope.train.meter import ADVICE, Meter
+from convscope.train.meter import Meter, advice
 from convscope.train.schedule import Span, learning_rate, make_optimizer, plan
 from convscope.types import Dataset, Event, EventKind, Network, Recipe
 
@@ -77,12 +77,18 @@ def train(
 
     def checkpoint(span: Span, optimizer: torch.optim.Optimizer) -> Iterator[Event]:
         if save is not None:
-            _check_weights(model, step=at.step)
+            _check_weights(model, step=at.step, phase=span.number)
             at.phase, at.optimizer = span.number, optimizer.state_dict()["state"]
             at.seconds = time.monotonic() - started
             yield event("checkpoint", **save(at))
 
-    yield event("start", resumed=state is not None, steps=total, steps_per_epoch=batches.steps_per_epoch)
+    yield event(
+        "start",
+        resumed=state is not None,
+        steps=total,
+        steps_per_epoch=batches.steps_per_epoch,
+        optimizers=[span.phase.optimizer for span in spans],
+    )
     stream = batches.stream(at.step, total)
     meter = Meter()
     saved = time.monotonic()
@@ -101,7 +107,7 @@ def train(
         for step in range(at.step, span.last):
             inputs, labels = next(stream)  # (B, 3, H, W), (B,)
             rate = learning_rate(span, step)
-            seed = int(random_bits(1, recipe.seed, step)[0] >> 1)
+            seed = int(random_bits(1, recipe.seed, step, STEP)[0] >> 1)
             loss, correct = _update(
                 model, optimizer, inputs, labels, rate=rate, seed=seed, recipe=recipe, precision=precision
             )
@@ -117,7 +123,7 @@ def train(
                 continue
 
             where = f"phase {span.number + 1}, {span.phase.optimizer}, learning rate {rate:g}"
-            loss_sum, right, images, speed = meter.close(step=at.step, where=where)
+            loss_sum, right, images, speed = meter.close(step=at.step, phase=span.number, where=where)
             at.epoch_loss += loss_sum
             at.epoch_correct += right
             at.epoch_images += images
@@ -133,7 +139,9 @@ def train(
             if eval_due:
                 test_loss, test_accuracy = evaluate(network, dataset.test, device=device, precision=precision)
                 if not math.isfinite(test_loss):
-                    raise NumericsError(f"the test loss is {test_loss} after step {at.step} ({where}); {ADVICE}")
+                    raise NumericsError(
+                        f"the test loss is {test_loss} after step {at.step} ({where}); {advice(span.number)}"
+                    )
                 yield event(
                     "eval",
                     **place,
@@ -174,7 +182,7 @@ def _update(
     recipe: Recipe,
     precision: Precision,
 ) -> tuple[Float32[Tensor, ""], Int64[Tensor, ""]]:
-    """One optimizer step; returns the batch's mean loss and its number of right answers, both 0-d."""
+    """One optimizer step; returns the batch's mean cross-entropy and its number of right answers, both 0-d."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     # Dropout and its like draw from torch's generators: a seed of the step's own makes them pure functions too.
@@ -187,7 +195,10 @@ def _update(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+    logits = logits.detach()
+    if recipe.label_smoothing:  # what is told is the loss against the true labels, as it is for the test images
+        loss = F.cross_entropy(logits, labels)
+    return loss.detach(), (logits.argmax(1) == labels).sum()
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
@@ -215,10 +226,10 @@ def _set_modes(model: nn.Module, *, freeze: bool) -> None:
         model.get_submodule(head_name(model)).train()
 
 
-def _check_weights(model: nn.Module, *, step: int) -> None:
+def _check_weights(model: nn.Module, *, step: int, phase: int) -> None:
     for name, weight in model.state_dict().items():
         if weight.is_floating_point() and not weight.isfinite().all():
-            raise NumericsError(f"{name} is no longer finite after step {step}; {ADVICE}")
+            raise NumericsError(f"{name} is no longer finite after step {step}; {advice(phase)}")
 
 
 def _describe(span: Span, *, steps_per_epoch: int) -> dict[str, Any]:

@@ -10,13 +10,23 @@ from torch import Tensor
 
 from convscope.errors import NumericsError
 
-ADVICE = "the checkpoint before it stands; a lower learning rate usually helps: --set phases.0.learning_rate=VALUE"
+
+def advice(phase: int) -> str:
+    """What to do about numbers that are no longer finite in the phase of that number (from 0)."""
+    return (
+        "the checkpoint before it stands; train again with a lower learning rate: "
+        f"--set phases.{phase}.learning_rate=VALUE"
+    )
 
 
 class Meter:
     """Means over a window of steps, fetched from the device together so that no step waits for it."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new window now."""
         self._losses: list[Tensor] = []  # 0-d, on the device
         self._correct: list[Tensor] = []
         self._images = 0
@@ -28,7 +38,7 @@ class Meter:
         self._correct.append(correct)
         self._images += images
 
-    def close(self, *, step: int, where: str) -> tuple[float, int, int, float]:
+    def close(self, *, step: int, phase: int, where: str) -> tuple[float, int, int, float]:
         """Loss summed over images, right answers, images and images per second since the last start.
 
         Raises NumericsError naming the first step whose loss is not finite; `step` is the number of steps done.
@@ -37,12 +47,8 @@ class Meter:
         bad = next((index for index, loss in enumerate(losses) if not math.isfinite(loss)), None)
         if bad is not None:
             first = step - len(losses) + bad + 1
-            raise NumericsError(f"the loss is {losses[bad]} at step {first} ({where}); {ADVICE}")
+            raise NumericsError(f"the loss is {losses[bad]} at step {first} ({where}); {advice(phase)}")
         images = self._images
         seconds = max(time.monotonic() - self._started, 1e-9)
         loss = sum(losses) / len(losses) * images  # every batch is equally large
         return loss, int(torch.stack(self._correct).sum().item()), images, images / seconds
-
-    def restart(self) -> None:
-        """Begin a new window now."""
-        self.__init__()

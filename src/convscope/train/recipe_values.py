@@ -106,7 +106,7 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise UsageError for a value outside of its range, naming key, value and range."""
-    _within("batch_size", recipe.batch_size, 1, 1_000_000)
+    _within("batch_size", recipe.batch_size, 2, 1_000_000)  # batch norm needs two
     _within("label_smoothing", recipe.label_smoothing, 0, 0.99)
     _within("augmentation.crop", recipe.augmentation.crop, 0, 1024)
     _within("augmentation.cutout", recipe.augmentation.cutout, 0, 1024)

@@ -163,10 +163,13 @@ def override_recipe(
 
 
 def suit_dataset(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe without mirroring where a mirrored image would be of another class, or of none."""
-    if dataset.mirror or not recipe.augmentation.flip:
-        return recipe
-    return dataclasses.replace(recipe, augmentation=dataclasses.replace(recipe.augmentation, flip=False))
+    """The recipe with batches no larger than the dataset, and no mirroring where that would change the class."""
+    flip = recipe.augmentation.flip and dataset.mirror
+    return dataclasses.replace(
+        recipe,
+        batch_size=min(recipe.batch_size, len(dataset.train.labels)),
+        augmentation=dataclasses.replace(recipe.augmentation, flip=flip),
+    )
 
 
 def _fit_phases(phases: Sequence[dict[str, Any]], unit: str, length: int) -> list[dict[str, Any]]:

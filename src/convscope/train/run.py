@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import nn
 
 from convscope.data import load_dataset
-from convscope.errors import DataError, NumericsError, ResourceError, UsageError
+from convscope.errors import CheckpointError, DataError, NumericsError, ResourceError, UsageError
 from convscope.models import build_model
 from convscope.models.weights import load_weights, read_weights
 from convscope.train.checkpoint import (
+    Checkpoint,
     checkpoint_bytes,
     load_checkpoint,
-    newest_weights,
     remove_unfinished,
     save_checkpoint,
+    weights_sum,
 )
 from convscope.train.engine import (
     describe_machine,
@@ -32,13 +35,10 @@ from convscope.train.engine import (
     resolve_precision,
     select_device,
 )
-from convscope.train.folder import EventLog, create_run, find_run, lock_run, read_config, read_events
+from convscope.train.folder import FORMAT, EventLog, create_run, find_run, lock_run, read_config, read_events
 from convscope.train.loop import TrainingState, train
 from convscope.train.recipes import recipe_from_mapping
 from convscope.types import Dataset, Event, Network, Progress, Recipe, no_progress
-
-FORMAT = 1
-"""The version of run.json and of the checkpoints; a reader that knows only older ones can say so."""
 
 Say = Callable[[str], None]
 """Says one line to the user."""
@@ -74,19 +74,25 @@ class Run:
         """What it came to: accuracies, losses and time of its end, and the hash of its weights; empty before."""
         events = self.events()
         end = next((event for event in reversed(events) if event.kind == "end"), None)
-        saved = next((event for event in reversed(events) if event.kind == "checkpoint"), None)
-        if end is None or saved is None or end.data["reason"] != "finished":
+        if end is None or end.data["reason"] != "finished":
             return {}
         keys = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
         figures = {key: end.data[key] for key in keys}
-        return {**figures, "steps": end.step, "seconds": end.time, "weights_sha256": saved.data["weights_sha256"]}
+        weights = weights_sum(self.path / "checkpoints")
+        return {**figures, "steps": end.step, "seconds": end.time, "weights_sha256": weights}
 
-    def network(self, *, say: Say = say_nothing) -> Network:
-        """Its network with the newest weights. Raises CheckpointError where there are none whole."""
+    def network(self, *, say: Say) -> Network:
+        """Its network with the newest weights; damaged ones are named through `say` and those before them taken.
+
+        Raises CheckpointError where there are none whole.
+        """
         described = self.config["dataset"]
         recipe = recipe_from_mapping(self.config["recipe"])
         model = build_model(recipe.model, class_count=len(described["class_names"]), seed=recipe.seed)
-        model.load_state_dict(newest_weights(self.path / "checkpoints", warn=say))
+        loaded = load_checkpoint(self.path / "checkpoints", warn=say)
+        if loaded is None:
+            raise CheckpointError(f"no checkpoint in {self.path}; the run was stopped before its first")
+        _load(model, loaded)
         model.eval()
         return Network(
             model=model,
@@ -95,6 +101,7 @@ class Run:
             input_size=tuple(described["image_size"]),
             class_names=tuple(described["class_names"]),
             name=recipe.model,
+            weights_sha256=loaded.weights_sha256,
         )
 
 
@@ -117,12 +124,12 @@ def start_run(
     say: Say = say_nothing,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Train in a new run folder; `dataset_options` and `weights` are kept so that it can be done again.
+    """Train in a new run folder; `dataset_options` and `weights` (absolute paths) are kept to do it again.
 
     Raises BusyError, UsageError or ResourceError where the folder cannot be had.
     """
     where = select_device(device)
-    model = _initial_model(recipe, weights, class_count=len(dataset.class_names), say=say)
+    model = _initial_model(recipe, weights, dataset.class_names, say=say)
     _check_room(path, model)
     with lock_run(path):
         config = {
@@ -133,6 +140,7 @@ def start_run(
             "recipe": dataclasses.asdict(recipe),
             "model": {"name": recipe.model, "parameters": sum(p.numel() for p in model.parameters())},
             "weights": weights,
+            "initial_sha256": _sum(model),
             "dataset": _describe_dataset(dataset, dataset_options),
             "seed": recipe.seed,
             "device": str(where),
@@ -141,7 +149,7 @@ def start_run(
             "machine": describe_machine(where),
         }
         create_run(path, config)
-        yield from _train_in(Run(path, config), model, dataset, where, None, 0, should_stop)
+        yield from _train_in(Run(path, config), model, dataset, where, None, {}, should_stop)
 
 
 def resume_run(
@@ -159,18 +167,20 @@ def resume_run(
     where = select_device(device or run.config["device"])
     with lock_run(run.path):
         recipe = recipe_from_mapping(run.config["recipe"])
-        for reason in _not_exact(run, where):
+        reasons = list(_not_exact(run, where))
+        for reason in reasons:
             say(f"not bit-exact: {reason}")
         loaded = load_checkpoint(run.path / "checkpoints", warn=say)
         if loaded is None:
             say("no checkpoint yet: from the beginning")
-            model = _initial_model(recipe, run.config["weights"], class_count=len(dataset.class_names), say=say)
-            state, log_bytes = None, 0
+            model = _initial_model(recipe, run.config["weights"], dataset.class_names, say=say)
+            if _sum(model) != run.config.get("initial_sha256"):
+                raise CheckpointError("the weights that the run began from have changed; start a new one")
         else:
-            weights, state, log_bytes = loaded
             model = build_model(recipe.model, class_count=len(dataset.class_names), seed=recipe.seed)
-            model.load_state_dict(weights)
-        yield from _train_in(run, model, dataset, where, state, log_bytes, should_stop)
+            _load(model, loaded)
+        resumption = {"device": str(where), "versions": describe_versions(), "not_bit_exact": reasons}
+        yield from _train_in(run, model, dataset, where, loaded, resumption, should_stop)
 
 
 def _train_in(
@@ -178,14 +188,17 @@ def _train_in(
     model: nn.Module,
     dataset: Dataset,
     device: torch.device,
-    state: TrainingState | None,
-    log_bytes: int,
+    loaded: Checkpoint | None,
+    resumption: Mapping[str, Any],
     should_stop: Callable[[], bool],
 ) -> Iterator[Event]:
-    """Train in a folder that is locked, writing its log and its checkpoints."""
+    """Train in a folder that is locked, writing its log and its checkpoints.
+
+    `resumption` is what the "start" event tells of the circumstances, where they may differ from run.json's.
+    """
     checkpoints = run.path / "checkpoints"
     remove_unfinished(checkpoints)
-    with closing(EventLog(run.path, keep_bytes=log_bytes)) as log:
+    with closing(EventLog(run.path, keep_bytes=loaded.log_bytes if loaded else 0)) as log:
 
         def save(state: TrainingState) -> dict[str, Any]:
             return save_checkpoint(checkpoints, model, state, log_bytes=log.sync())
@@ -196,12 +209,14 @@ def _train_in(
             recipe_from_mapping(run.config["recipe"]),
             device=device,
             precision=run.config["precision"],
-            state=state,
+            state=loaded.state if loaded else None,
             save=save,
             should_stop=should_stop,
         )
         try:
             for event in events:
+                if event.kind == "start":
+                    event = dataclasses.replace(event, data={**event.data, **resumption})
                 log.append(event)
                 yield event
         except (MemoryError, RuntimeError) as error:
@@ -218,18 +233,35 @@ def _train_in(
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
     """Whether memory ran out: on the CPU torch says so only in words."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def _initial_model(recipe: Recipe, weights: str | None, *, class_count: int, say: Say) -> nn.Module:
+def _load(model: nn.Module, loaded: Checkpoint) -> None:
+    """Give the model a checkpoint's weights. Raises CheckpointError where they are of another model."""
+    try:
+        model.load_state_dict(loaded.weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            "the checkpoint is of another model than run.json names: one of them was changed"
+        ) from error
+
+
+def _sum(model: nn.Module) -> str:
+    """The SHA-256 of a model's weights."""
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    return hashlib.sha256(safetensors.torch.save(weights)).hexdigest()
+
+
+def _initial_model(recipe: Recipe, weights: str | None, class_names: Sequence[str], *, say: Say) -> nn.Module:
     """The model that a training begins with: random by its seed, or with given weights but perhaps a new head."""
-    model = build_model(recipe.model, class_count=class_count, seed=recipe.seed)
+    model = build_model(recipe.model, class_count=len(class_names), seed=recipe.seed)
     if weights is not None:
-        if weights == "latest" or Path(weights).is_dir():
-            tensors = newest_weights(find_run(weights) / "checkpoints", warn=say)
+        if Path(weights).is_dir():
+            donor = open_run(weights).network(say=say)
+            tensors, same_classes = donor.model.state_dict(), donor.class_names == tuple(class_names)
         else:
-            tensors = read_weights(Path(weights))
-        unused = load_weights(model, tensors, source=weights)
+            tensors, same_classes = read_weights(Path(weights)), True  # a file does not tell its classes
+        unused = load_weights(model, tensors, source=weights, keep_head=same_classes)
         say(f"weights from {weights}; not used: {', '.join(unused) if unused else 'none, all fit'}")
     elif recipe.freeze:
         raise UsageError("--freeze trains the head on features that are there already: it needs --weights FILE|RUN")
@@ -269,7 +301,7 @@ def _not_exact(run: Run, device: torch.device) -> Iterator[str]:
     """What is not as it was when the run began, and so may change the last bits."""
     now = {**describe_versions(), **describe_machine(device), "device": str(device)}
     then = {**run.config["versions"], **run.config["machine"], "device": run.config["device"]}
-    for key in ("torch", "processor", "threads", "device", "gpu"):
+    for key in ("convscope", "torch", "numpy", "processor", "threads", "device", "gpu"):
         if now.get(key) != then.get(key):
             yield f"{key} was {then.get(key)}, is {now.get(key)}"
     if device.type != "cpu":

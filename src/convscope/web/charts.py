@@ -132,7 +132,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
             for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
                 axes.text(x, y, f"{matrix[y, x]}", weight="bold" if y == x else "normal", **look)
         size = max(3.5, min(9.0, 320 / count))
-        labels = [_short(name) for name in class_names]
+        labels = [_short(name) if count <= MOST_LABELS else "" for name in class_names]
         axes.set_xticks(range(count), labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
         axes.set_yticks(range(count), labels, fontsize=size)
         axes.set(
@@ -140,6 +140,10 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
         )
         axes.tick_params(length=0)
     return figure
+
+
+MOST_LABELS = 100
+"""Of more classes than this the names along a confusion matrix could not be read."""
 
 
 def class_accuracy(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
@@ -187,11 +191,11 @@ def svg(figure: Figure, *, name: str, label: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label={quoteattr(label)}', 1)
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG on white."""
+def png(figure: Figure, provenance: Mapping[str, str] | None = None) -> bytes:
+    """The figure as PNG on white, with its provenance inside."""
     file = io.BytesIO()
     with _look():
-        figure.savefig(file, format="png", facecolor="white", metadata={"Software": None})
+        figure.savefig(file, format="png", facecolor="white", metadata={"Software": None, **(provenance or {})})
     return file.getvalue()
 
 

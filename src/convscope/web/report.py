@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
+from convscope.durable import replace_file
 from convscope.hooks import Layer, convolutions, layer_aliases, list_layers
 from convscope.methods.feature_maps import feature_maps
 from convscope.methods.filters import filters
@@ -56,7 +56,7 @@ def write_report(
     predictions = predict(network, dataset)
     labels = dataset.test.labels.numpy()
     matrix = confusion_matrix(labels, predictions.classes, len(dataset.class_names))
-    album = _Album(path / "pictures", _provenance(network, dataset, events, config))
+    album = _Album(path / "pictures", _provenance(network, dataset, config))
 
     progress("report", 1, steps)
     figures: dict[str, Any] = {}
@@ -92,6 +92,7 @@ def write_report(
             weights=album.provenance.get("Weights"),
             phases=phase_rows(events),
             end=final_event(events),
+            resumptions=[event.data for event in events if event.kind == "start" and event.data.get("resumed")],
             speed=training_speed(events),
             stages=_layer_stages(network),
             parameters=sum(parameter.numel() for parameter in network.model.parameters()),
@@ -99,9 +100,7 @@ def write_report(
         )
     )
     target = path / "report.html"
-    unfinished = target.with_suffix(".html.unfinished")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, target)
+    replace_file(target, page.encode())
     progress("report", steps, steps)
     return target
 
@@ -115,7 +114,7 @@ class _Album:
         folder.mkdir(parents=True, exist_ok=True)
 
     def chart(self, name: str, figure: Any, label: str) -> dict[str, Any]:
-        (self.folder / f"{name}.png").write_bytes(charts.png(figure))
+        (self.folder / f"{name}.png").write_bytes(charts.png(figure, self.provenance))
         return {"svg": Markup(charts.svg(figure, name=name, label=label))}  # escaped by matplotlib
 
     def picture(self, picture: Picture, *, scale: int | None = None) -> dict[str, Any]:
@@ -195,17 +194,14 @@ def _layer_stages(network: Network) -> list[tuple[str, list[Layer]]]:
     return [(name, list(run)) for name, run in groupby(list_layers(network.model, network.input_size), stage)]
 
 
-def _provenance(
-    network: Network, dataset: Dataset, events: Sequence[Event], config: Mapping[str, Any]
-) -> dict[str, str]:
+def _provenance(network: Network, dataset: Dataset, config: Mapping[str, Any]) -> dict[str, str]:
     """What every picture's file says of where it comes from."""
-    weights = [event.data["weights_sha256"] for event in events if event.data.get("weights_sha256")]
     said = {
         "Command": config.get("command"),
         "Network": network.name,
         "Dataset": f"{dataset.name}, fingerprint {dataset.fingerprint}",
         "Seed": config.get("seed"),
-        "Weights": f"SHA-256 {weights[-1]}" if weights else None,
+        "Weights": f"SHA-256 {network.weights_sha256}" if network.weights_sha256 else None,
     }
     return {key: str(value) for key, value in said.items() if value not in (None, "")}
 
@@ -219,7 +215,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, thousands="{:,}".format, duration=_duration, settings=_settings)
+    environment.filters.update(percent=_percent, thousands="{:,}".format, duration=_duration)
     environment.filters.update(settings=_settings, phase_settings=_phase_settings)
     return environment
 

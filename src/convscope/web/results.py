@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from convscope.hooks import frozen_eval, like_model
+from convscope.train.evaluate import evaluation_batch
 from convscope.types import Dataset, Event, Network
 
-BATCH = 256
 OPTIMIZERS: dict[str, str] = {"sgd": "SGD", "adam": "Adam"}
 
 
@@ -27,7 +27,7 @@ class Predictions(NamedTuple):
 
 def predict(network: Network, dataset: Dataset) -> Predictions:
     """What the network says of every test image, in evaluation mode."""
-    parts = torch.arange(len(dataset.test.labels)).split(BATCH)
+    parts = torch.arange(len(dataset.test.labels)).split(evaluation_batch(network.input_size))
     classes: list[Tensor] = []
     confidences: list[Tensor] = []
     loss = 0.0

@@ -39,6 +39,14 @@ def replace_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def move_synced(unfinished: Path, target: Path) -> None:
+    """Rename a file that was written whole, once all of it is on the disk. Raises OSError."""
+    with unfinished.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(unfinished, target)
+    sync_folder(target.parent)
+
+
 def to_json(values: Any) -> bytes:
     """Indented UTF-8 JSON; NaN is refused, since it is not JSON."""
     return (json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
