@@ -19,14 +19,20 @@ from convscope.jobs import print_run, read_dataset, read_image, resume_training,
 
 app = App(
     name="convscope",
-    help="Train a convolutional network and see what it learned.",
+    help="Train a convolutional network and see what it learned. With --debug, an error shows where it arose.",
     version=__version__,
+    default_parameter=Parameter(negative=()),
 )
 
 
 @app.command
 def run(
-    dataset: str, flags: TrainFlags = DEFAULT_TRAIN, data: DataFlags = DEFAULT_DATA, output: Output = DEFAULT_OUTPUT
+    dataset: str,
+    /,
+    *,
+    flags: TrainFlags = DEFAULT_TRAIN,
+    data: DataFlags = DEFAULT_DATA,
+    output: Output = DEFAULT_OUTPUT,
 ) -> None:
     """Train, draw everything, and write report.html.
 
@@ -40,7 +46,12 @@ def run(
 
 @app.command
 def train(
-    dataset: str, flags: TrainFlags = DEFAULT_TRAIN, data: DataFlags = DEFAULT_DATA, output: Output = DEFAULT_OUTPUT
+    dataset: str,
+    /,
+    *,
+    flags: TrainFlags = DEFAULT_TRAIN,
+    data: DataFlags = DEFAULT_DATA,
+    output: Output = DEFAULT_OUTPUT,
 ) -> None:
     """Train only.
 
@@ -53,7 +64,7 @@ def train(
 
 
 @app.command
-def resume(run: str, *, device: str | None = None, output: Output = DEFAULT_OUTPUT) -> None:
+def resume(run: str, /, *, device: str | None = None, output: Output = DEFAULT_OUTPUT) -> None:
     """Go on with a training that was stopped; it ends as if it had not been.
 
     Parameters
@@ -67,7 +78,7 @@ def resume(run: str, *, device: str | None = None, output: Output = DEFAULT_OUTP
 
 
 @app.command
-def report(run: str, output: Output = DEFAULT_OUTPUT) -> None:
+def report(run: str, /, *, output: Output = DEFAULT_OUTPUT) -> None:
     """Write a run's report.html again, and its pictures.
 
     Parameters
@@ -84,6 +95,7 @@ def report(run: str, output: Output = DEFAULT_OUTPUT) -> None:
 @app.command
 def filters(
     run: str,
+    /,
     *,
     layer: str | None = None,
     channel: int | None = None,
@@ -117,6 +129,7 @@ def filters(
 @app.command
 def maps(
     run: str,
+    /,
     *,
     layer: str | None = None,
     channel: int | None = None,
@@ -155,7 +168,7 @@ def maps(
 
 
 @app.command
-def layers(run_or_model: str, output: Output = DEFAULT_OUTPUT) -> None:
+def layers(run_or_model: str, /, *, output: Output = DEFAULT_OUTPUT) -> None:
     """List a network's layers with output shapes and parameters.
 
     Parameters
@@ -187,7 +200,7 @@ def layers(run_or_model: str, output: Output = DEFAULT_OUTPUT) -> None:
 
 
 @app.command
-def datasets(output: Output = DEFAULT_OUTPUT) -> None:
+def datasets(*, output: Output = DEFAULT_OUTPUT) -> None:
     """List the datasets."""
     from convscope.data import DATASETS
 
@@ -195,7 +208,7 @@ def datasets(output: Output = DEFAULT_OUTPUT) -> None:
 
 
 @app.command
-def models(output: Output = DEFAULT_OUTPUT) -> None:
+def models(*, output: Output = DEFAULT_OUTPUT) -> None:
     """List the models."""
     from convscope.models import MODELS
 
@@ -203,7 +216,7 @@ def models(output: Output = DEFAULT_OUTPUT) -> None:
 
 
 @app.command
-def methods(output: Output = DEFAULT_OUTPUT) -> None:
+def methods(*, output: Output = DEFAULT_OUTPUT) -> None:
     """List the methods that draw pictures."""
     from convscope.methods import METHODS
 
@@ -211,7 +224,7 @@ def methods(output: Output = DEFAULT_OUTPUT) -> None:
 
 
 @app.command
-def recipes(name: str | None = None, output: Output = DEFAULT_OUTPUT) -> None:
+def recipes(name: str | None = None, /, *, output: Output = DEFAULT_OUTPUT) -> None:
     """List the recipes, or every value of one.
 
     Parameters
