@@ -18,7 +18,7 @@ RECIPES = {
     for recipe in (
         Recipe(
             name="fast",
-            summary="the best accuracy in about 15 minutes on 2 CPU cores: one-cycle SGD on a narrow ResNet",
+            summary="the best accuracy in 15 to 30 minutes on 2 CPU cores: one-cycle SGD on a narrow ResNet",
             model="resnet10-narrow",
             phases=(
                 Phase(
