@@ -3,10 +3,9 @@
 import pytest
 import torch
 import torchvision
-from torch import nn
 
 from convscope.errors import UsageError
-from convscope.models import MODELS, build_model
+from convscope.models import build_model
 
 
 def test_imagenet_member_equals_torchvision():
@@ -26,20 +25,6 @@ def test_first_reports_network():
         sides.append(x.shape[-1])
     assert sides == [16, 8, 4, 2, 1]
     assert model.get_submodule("conv1").bias is None
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_model_is_what_the_methods_need(name: str):
-    model = build_model(name, class_count=7, seed=0).eval()
-    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
-    calls: list[nn.Module] = []
-    for module in model.modules():
-        if isinstance(module, nn.ReLU):
-            assert not module.inplace
-            module.register_forward_hook(lambda module, *_: calls.append(module))
-    model(torch.zeros(1, 3, 32, 32))
-    assert len(calls) == len(set(calls)) > 0, "a ReLU runs twice, so recordings of it are ambiguous"
-    assert all(isinstance(model.get_submodule(layer), nn.Module) for layer in model.layer_aliases.values())
 
 
 def test_weights_are_a_function_of_the_seed_alone():
