@@ -281,5 +281,5 @@ def _explain(error: BaseException) -> int:
     else:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         message, code = f"unforeseen {reason}; please report it, with what --debug shows", 1
-    print(f"convscope: {message}", file=sys.stderr)  # noqa: T201
+    say(f"convscope: {message}")
     return code

@@ -21,16 +21,16 @@ PLAIN_STEPS = 100
 
 def say(text: str) -> None:
     """One line for the user on standard error."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_results(values: Mapping[str, Any], *, as_json: bool = False) -> None:
     """Results on standard output: `key: value` lines, or one line of JSON."""
     if as_json:
-        print(json.dumps(dict(values), ensure_ascii=False))  # noqa: T201
+        print(json.dumps(dict(values), ensure_ascii=False))
         return
     for key, value in values.items():
-        print(f"{key}: {value:.5g}" if isinstance(value, float) else f"{key}: {value}")  # noqa: T201
+        print(f"{key}: {value:.5g}" if isinstance(value, float) else f"{key}: {value}")
 
 
 @contextmanager
