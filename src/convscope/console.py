@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -71,6 +72,7 @@ class TrainingDisplay:
         self._task: Any = None
         self._steps = 0
         self._last_line = 0
+        self._recent: deque[Event] = deque(maxlen=50)
         self._phase = ""
         self._optimizers: list[str] = []
         self._words: dict[str, str] = {}
@@ -93,11 +95,14 @@ class TrainingDisplay:
         if event.kind == "start":
             self._steps = data["steps"]
             self._optimizers = data["optimizers"]
+            self._recent.append(event)
+            self._last_line = event.step
         elif event.kind == "phase":
             self._set_phase(data["index"])
             self._line(f"{self._phase}: steps {data['first_step']} to {data['last_step']}")
         elif event.kind == "train":
             self._set_phase(data["phase"])
+            self._recent.append(event)
             self._words |= {
                 "epoch": f"epoch {data['epoch']:.2f}",
                 "loss": f"loss {data['loss']:.3f}",
@@ -122,7 +127,8 @@ class TrainingDisplay:
 
     def _progress_line(self, event: Event) -> None:
         self._last_line = event.step
-        left = event.time / max(event.step, 1) * (self._steps - event.step)
+        first = self._recent[0]  # of the last minutes or so: a machine is not always as fast as it was
+        left = (event.time - first.time) / max(event.step - first.step, 1) * (self._steps - event.step)
         words = ", ".join(self._words.values())
         self._line(f"{self._phase}, step {event.step}/{self._steps}, {words}, {left:.0f} s left")
 

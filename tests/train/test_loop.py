@@ -2,11 +2,14 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from convscope.data.augment import STEP, random_bits
+from convscope.data.folder import load_folder
 from convscope.errors import NumericsError
 from convscope.train.batches import Batches
 from convscope.train.loop import TrainingState, load_optimizer, train
@@ -233,3 +236,19 @@ def test_global_generators_are_left_alone(dataset):
     before = torch.get_rng_state()
     run_through(tiny_recipe(SGD), dataset)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_streamed_folder_trains_to_the_same_bits_as_one_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("convscope.data.download.user_cache_path", lambda _: tmp_path / "cache")
+    draw = np.random.default_rng(0)
+    for half, count in (("train", 30), ("test", 4)):
+        for name in ("a", "b", "c"):
+            (tmp_path / "photos" / half / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photos" / half / name / f"{number}.png")
+    recipe = tiny_recipe(Phase("sgd", 0.05, epochs=2))
+    ends = [
+        run_through(recipe, load_folder(tmp_path / "photos", in_memory=in_memory))[1] for in_memory in (True, False)
+    ]
+    assert equal(*ends)
