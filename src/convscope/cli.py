@@ -7,12 +7,12 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from convscope import __version__
-from convscope.console import say
+from convscope.console import print_results, say
 from convscope.errors import ConvscopeError, ResourceError
 from convscope.flags import DEFAULT_DATA, DEFAULT_OUTPUT, DEFAULT_TRAIN, DataFlags, Output, TrainFlags
 from convscope.jobs import print_run, read_dataset, read_image, resume_training, save_picture, train_run
@@ -196,7 +196,7 @@ def layers(run_or_model: str, /, *, output: Output = DEFAULT_OUTPUT) -> None:
         for layer in found
     }
     rows["parameters"] = str(sum(parameter.numel() for parameter in model.parameters()))
-    _print_rows(rows, output)
+    print_results(rows, as_json=output.json)
 
 
 @app.command
@@ -204,7 +204,7 @@ def datasets(*, output: Output = DEFAULT_OUTPUT) -> None:
     """List the datasets."""
     from convscope.data import DATASETS
 
-    _print_rows({name: entry.summary for name, entry in DATASETS.items()}, output)
+    print_results({name: entry.summary for name, entry in DATASETS.items()}, as_json=output.json)
 
 
 @app.command
@@ -212,7 +212,7 @@ def models(*, output: Output = DEFAULT_OUTPUT) -> None:
     """List the models."""
     from convscope.models import MODELS
 
-    _print_rows({name: entry.summary for name, entry in MODELS.items()}, output)
+    print_results({name: entry.summary for name, entry in MODELS.items()}, as_json=output.json)
 
 
 @app.command
@@ -220,7 +220,7 @@ def methods(*, output: Output = DEFAULT_OUTPUT) -> None:
     """List the methods that draw pictures."""
     from convscope.methods import METHODS
 
-    _print_rows({name: entry.summary for name, entry in METHODS.items()}, output)
+    print_results({name: entry.summary for name, entry in METHODS.items()}, as_json=output.json)
 
 
 @app.command
@@ -236,15 +236,9 @@ def recipes(name: str | None = None, /, *, output: Output = DEFAULT_OUTPUT) -> N
     from convscope.train.recipes import RECIPES, get_recipe
 
     if name is None:
-        _print_rows({recipe.name: recipe.summary for recipe in RECIPES.values()}, output)
+        print_results({recipe.name: recipe.summary for recipe in RECIPES.values()}, as_json=output.json)
     else:
-        _print_rows(flat_values(get_recipe(name)), output)
-
-
-def _print_rows(rows: dict[str, Any], output: Output) -> None:
-    from convscope.console import print_results
-
-    print_results(rows, as_json=output.json)
+        print_results(flat_values(get_recipe(name)), as_json=output.json)
 
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR}

@@ -96,6 +96,15 @@ def test_stopped_while_the_final_figures_are_counted(dataset):
     assert (events[-1].step, dict(events[-1].data)) == (7, {"reason": "interrupted"})
 
 
+def test_the_loss_told_is_against_the_true_labels_whatever_is_trained_on(dataset):
+    """The first step's loss, before any weight has moved, is the same with and without smoothing."""
+    plain, smoothed = (
+        next(event.data["loss"] for event in run_through(recipe, dataset)[0] if event.kind == "train")
+        for recipe in (tiny_recipe(Phase("sgd", 0.05, steps=1), label_smoothing=share) for share in (0.0, 0.9))
+    )
+    assert smoothed == pytest.approx(plain, rel=1e-6)
+
+
 def test_the_stop_test_can_fail(dataset):
     """Without the optimizer's state the end is another one."""
     recipe = tiny_recipe(SGD)

@@ -18,7 +18,7 @@ RECIPES = {
     for recipe in (
         Recipe(
             name="fast",
-            summary="the best accuracy in 15 to 30 minutes on 2 CPU cores: one-cycle SGD on a narrow ResNet",
+            summary="the best accuracy in about half an hour on 2 shared CPU cores: one-cycle SGD on a narrow ResNet",
             model="resnet10-narrow",
             phases=(
                 Phase(
@@ -58,7 +58,7 @@ RECIPES = {
         ),
         Recipe(
             name="best",
-            summary="the CIFAR standard, full width: 93 to 94 % on the official CIFAR-10 in 26 epochs; for a GPU",
+            summary="the CIFAR standard at full width, a published setting of 26 epochs; for a GPU",
             model="resnet18",
             phases=(
                 Phase(
