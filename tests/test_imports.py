@@ -8,8 +8,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "convscope"
 
 RANKS = [
-    {"errors", "types", "tables", "durable"},
-    {"data", "models", "hooks", "paint"},
+    {"errors", "types", "tables", "durable", "paint", "relu_rules"},
+    {"data", "models", "hooks"},
     {"train", "methods"},
     {"web"},
     {"console", "flags"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -13,6 +13,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from convscope.errors import UsageError, closest
+from convscope.relu_rules import ReluRule
 
 
 class _AllRecorded(BaseException):
@@ -67,13 +68,16 @@ def convolutions(model: nn.Module, *, within: str = "") -> list[str]:
     return [name for name, module in found if isinstance(module, nn.Conv2d)]
 
 
-def record_outputs(model: nn.Module, inputs: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+def record_outputs(
+    model: nn.Module, inputs: Tensor, layers: Iterable[str], *, before_relu: bool = False
+) -> dict[str, Tensor]:
     """The outputs of the named layers for one forward pass, which ends once all of them have run.
 
     `inputs` is what the model is fed. Each output is a differentiable clone, taken before anything after the
-    layer can overwrite it. Of a module that runs more than once in a pass, the first output is recorded. The
-    model's mode and gradients are the caller's (see `frozen_eval`). Raises UsageError for a layer that is
-    unknown, does not run, or does not give a tensor.
+    layer can overwrite it. With `before_relu`, a layer that ends in a ReLU gives that ReLU's input instead.
+    Of a module that runs more than once in a pass, the first output is recorded. The model's mode and gradients
+    are the caller's (see `frozen_eval`). Raises UsageError for a layer that is unknown, does not run, or does
+    not give a tensor.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.Flatten())
     >>> before = record_outputs(model, torch.zeros(1, 3, 5, 5), ["0"])["0"]
@@ -83,16 +87,18 @@ def record_outputs(model: nn.Module, inputs: Tensor, layers: Iterable[str]) -> d
     asked = list(layers)
     modules = {name: model.get_submodule(resolve_layer(model, name)) for name in asked}
     recorded: dict[str, Tensor] = {}
+    relus = ReluRule("gradient")  # changes nothing; it remembers the last ReLU's input
 
     def keep(name: str, _module: nn.Module, output: Any) -> None:
         if not isinstance(output, Tensor):
             raise UsageError(f'layer "{name}" gives a {type(output).__name__}, not a tensor; name a layer within it')
         if name not in recorded:
-            recorded[name] = output.clone()
+            before = relus.input_of(output) if before_relu else None
+            recorded[name] = (output if before is None else before).clone()
         if len(recorded) == len(modules):
             raise _AllRecorded
 
-    with _watch(modules, keep), suppress(_AllRecorded):
+    with _watch(modules, keep), relus if before_relu else nullcontext(), suppress(_AllRecorded):
         model(inputs)
     if missing := [name for name in asked if name not in recorded]:
         raise UsageError(
@@ -154,8 +160,8 @@ def like_model(model: nn.Module, images: Shaped[Tensor, "*shape"]) -> Float[Tens
     return images.to(device=reference.device, dtype=reference.dtype)
 
 
-def list_layers(model: nn.Module, image_size: tuple[int, int]) -> list[Layer]:
-    """What runs for one image (3, H, W), in order of first output.
+def list_layers(model: nn.Module, image_size: tuple[int, int], *, channels: int = 3) -> list[Layer]:
+    """What runs for one image (channels, H, W), in order of first output.
 
     These are the modules without parts, and any with parameters of their own. Modules that give no tensor
     are left out; of a module that runs more than once, the first run counts.
@@ -175,7 +181,7 @@ def list_layers(model: nn.Module, image_size: tuple[int, int]) -> list[Layer]:
 
     modules = {name: module for name, module in model.named_modules() if name and is_listed(module)}
     with frozen_eval(model), torch.no_grad(), _watch(modules, note):
-        model(like_model(model, torch.zeros(1, 3, *image_size)))
+        model(like_model(model, torch.zeros(1, channels, *image_size)))
     return list(found.values())
 
 

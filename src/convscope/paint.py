@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +106,26 @@ def png_bytes(picture: Picture, *, scale: int | None = None) -> bytes:
     file = io.BytesIO()
     Image.fromarray(paint(picture, scale=scale)).save(file, "PNG", pnginfo=info, optimize=True)
     return file.getvalue()
+
+
+def html(picture: Picture) -> str:
+    """The painted picture as an HTML figure that needs no other file, with its title, caption and short numbers.
+
+    >>> html(image_picture("a", "A < B", np.zeros((1, 3, 2, 2)))).startswith("<figure><b>A &lt; B</b>")
+    True
+    """
+    source = base64.b64encode(png_bytes(picture)).decode()
+    numbers = "; ".join(
+        f"{key.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value}"
+        for key, value in picture.numbers.items()
+        if isinstance(value, (int, float, str))
+    )
+    parts = (
+        f"<b>{escape(picture.title)}</b>",
+        f'<img src="data:image/png;base64,{source}" alt="{escape(picture.title)}">',
+    )
+    texts = (f"<figcaption>{escape(text)}</figcaption>" for text in (picture.caption, numbers) if text)
+    return f"<figure>{'<br>'.join(parts)}{''.join(texts)}</figure>"
 
 
 def save_png(picture: Picture, path: str | Path, *, scale: int | None = None) -> Path:

@@ -120,17 +120,17 @@ class Network:
     """A model together with what it takes to feed it."""
 
     model: nn.Module
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]  # one for each channel of an image: three for RGB
+    std: tuple[float, ...]
     input_size: tuple[int, int]  # (H, W)
     class_names: tuple[str, ...]
     name: str
     weights_sha256: str = ""  # of the file that they were read from, where it is known
 
     def normalize(self, images: Tensor) -> Tensor:
-        """What the model is fed for images (N, 3, H, W) float32 RGB in [0, 1]."""
-        mean = images.new_tensor(self.mean).view(1, 3, 1, 1)
-        std = images.new_tensor(self.std).view(1, 3, 1, 1)
+        """What the model is fed for images (N, 3, H, W) float32 RGB in [0, 1]; as many channels as there are means."""
+        mean = images.new_tensor(self.mean).view(1, -1, 1, 1)
+        std = images.new_tensor(self.std).view(1, -1, 1, 1)
         return (images - mean) / std
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -152,3 +152,15 @@ class Picture:
     numbers: Mapping[str, Any] = field(default_factory=dict[str, Any])  # the evidence
     provenance: Mapping[str, str] = field(default_factory=dict[str, str])
     columns: int | None = None  # None: nearly square
+
+    def _repr_png_(self) -> bytes:
+        """The picture in a notebook."""
+        from convscope.paint import png_bytes
+
+        return png_bytes(self)
+
+    def _repr_html_(self) -> str:
+        """The picture in a notebook, with its title, its numbers and how to read it."""
+        from convscope.paint import html
+
+        return html(self)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from convscope.errors import NumericsError, UsageError
-from convscope.hooks import frozen_eval, like_model, record_outputs, resolve_layer
+from convscope.hooks import frozen_eval, resolve_layer
+from convscope.methods.needs import Channels, choose_channels, layer_maps, one_image, slug
 from convscope.paint import tile_bounds
 from convscope.types import Network, Picture
 
@@ -17,7 +16,7 @@ def feature_maps(
     network: Network,
     layer: str,
     image: Tensor,
-    channel: int | None = None,
+    channel: Channels = None,
     *,
     shared_scale: bool = False,
 ) -> Picture:
@@ -38,26 +37,26 @@ def feature_maps(
     (8, 1, 12, 12)
     """
     name = resolve_layer(network.model, layer, model_name=network.name)
-    maps = _maps(network, name, _one_image(image))
-    if channel is not None and not 0 <= channel < len(maps):
-        raise UsageError(f"no channel {channel} in {layer}; allowed: 0 to {len(maps) - 1}")
-    chosen = range(len(maps)) if channel is None else [channel]
+    images = one_image(network, image)
+    with frozen_eval(network.model), torch.no_grad():
+        maps = layer_maps(network, name, images)[0].float().cpu().numpy()  # (C, h, w)
+    chosen = choose_channels(channel, len(maps), layer=layer, class_names=network.class_names)
     peaks = np.abs(maps).max(axis=(1, 2))  # (C,)
     single = maps.shape[1:] == (1, 1)
     shared = shared_scale or single
     bounds = tile_bounds(peaks, shared=shared)
     signed = bool((maps < 0).any())
-    values = maps[list(chosen), None]
-    high = bounds[list(chosen)]
+    values = maps[chosen, None]
+    high = bounds[chosen]
     dead = [index for index in chosen if not maps[index].any()]
     return Picture(
-        name=f"maps-{layer.replace('.', '-')}" + ("" if channel is None else f"-{channel}"),
+        name=f"maps-{slug(layer)}" + (f"-{channel}" if isinstance(channel, (int, str)) else ""),
         title=f"Feature maps of {layer}, {len(maps)} channels of {maps.shape[1]}×{maps.shape[2]}",
         values=np.ascontiguousarray(values, dtype=np.float32),
         limits=np.stack([-high if signed else np.zeros_like(high), high], axis=1).astype(np.float32),
         scale="diverging" if signed else "sequential",
         captions=tuple(str(index) for index in chosen),
-        caption=_reading(signed, shared, single, coarse=4 * maps.shape[1] <= image.shape[-2]),
+        caption=_reading(signed, shared, single, coarse=4 * maps.shape[1] <= images.shape[-2]),
         numbers={
             "share_of_zeros": float((values == 0).mean()),
             "dead_channels": dead,
@@ -65,32 +64,6 @@ def feature_maps(
         },
         provenance={"Method": "maps", "Network": network.name, "Layer": name},
     )
-
-
-def _one_image(image: Tensor) -> Tensor:
-    """The image as a batch of one (1, 3, H, W)."""
-    images = image[None] if image.ndim == 3 else image
-    if images.ndim != 4 or images.shape[:2] != (1, 3):
-        raise UsageError(f"an image of shape {tuple(image.shape)}; allowed: (3, H, W) or (1, 3, H, W)")
-    if not images.is_floating_point():
-        raise UsageError(f"an image of {image.dtype}; allowed: floats in [0, 1], so divide bytes by 255")
-    if not bool(((images >= 0) & (images <= 1)).all()):
-        low, high = images.min().item(), images.max().item()
-        raise UsageError(f"an image with values from {low:g} to {high:g}; allowed: [0, 1], before any normalizing")
-    return images
-
-
-def _maps(network: Network, layer: str, images: Float[Tensor, "1 3 H W"]) -> Float[np.ndarray, "C h w"]:
-    """The layer's maps (C, H, W) for a batch of one; a vector's entries become maps of one number."""
-    with frozen_eval(network.model) as model, torch.no_grad():
-        output = record_outputs(model, network.normalize(like_model(model, images)), [layer])[layer]
-    if output.ndim not in (2, 4):
-        raise UsageError(f'layer "{layer}" gives {tuple(output.shape)}; allowed: (N, C, H, W) or (N, C)')
-    maps = output[0].float().cpu().numpy().reshape(output.shape[1], *(output.shape[2:] or (1, 1)))
-    if not np.isfinite(maps).all():
-        channel = int(np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2)))[0])
-        raise NumericsError(f'layer "{layer}" gives values that are not finite in channel {channel}')
-    return maps
 
 
 def _reading(signed: bool, shared: bool, single: bool, *, coarse: bool) -> str:

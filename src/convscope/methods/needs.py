@@ -1,0 +1,122 @@
+"""What methods need, checked: the image, the channels, and a layer's maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from convscope.errors import NumericsError, UsageError, closest
+from convscope.hooks import like_model, record_outputs
+from convscope.types import Network
+
+Channels = int | str | Sequence[int] | None
+"""One channel, several, "all", or a class's name where the layer is the head; None is the method's own choice."""
+
+
+def one_image(network: Network, image: Tensor) -> Float[Tensor, "1 C H W"]:
+    """The image as a batch of one, in main memory or wherever it was.
+
+    `image` is (C, H, W) or (1, C, H, W) float in [0, 1], with C the network's input channels. Raises UsageError
+    for any other shape, type or range.
+    """
+    images = image[None] if image.ndim == 3 else image
+    channels = len(network.mean)
+    if images.ndim != 4 or images.shape[:2] != (1, channels):
+        allowed = f"({channels}, H, W) or (1, {channels}, H, W)"
+        raise UsageError(f"an image of shape {tuple(image.shape)}; allowed: {allowed}")
+    if not images.is_floating_point():
+        raise UsageError(f"an image of {image.dtype}; allowed: floats in [0, 1], so divide bytes by 255")
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        low, high = images.min().item(), images.max().item()
+        raise UsageError(f"an image with values from {low:g} to {high:g}; allowed: [0, 1], before any normalizing")
+    return images.detach()
+
+
+def choose_channels(
+    channel: Channels, available: int, *, layer: str, most: int | None = None, class_names: Sequence[str] = ()
+) -> list[int]:
+    """The channels that `channel` names, of a layer that has `available`.
+
+    None gives all, or the first `most`. A class's name is allowed where there are as many as channels. Raises
+    UsageError for a channel out of range and a name that is not a class.
+
+    >>> choose_channels(None, 8, layer="conv1", most=3), choose_channels([7, 1], 8, layer="conv1")
+    ([0, 1, 2], [7, 1])
+    """
+    if channel is None:
+        return list(range(min(most or available, available)))
+    if channel == "all":
+        return list(range(available))
+    if isinstance(channel, str):
+        if len(class_names) != available:
+            raise UsageError(f'no channel "{channel}" in {layer}; allowed: 0 to {available - 1}, or all')
+        if channel not in class_names:
+            near = closest(channel, class_names)
+            raise UsageError(f'no class "{channel}"{near}; allowed: {", ".join(class_names[:20])}')
+        return [class_names.index(channel)]
+    chosen = [channel] if isinstance(channel, int) else list(channel)
+    for index in chosen:
+        if not 0 <= index < available:
+            raise UsageError(f"no channel {index} in {layer}; allowed: 0 to {available - 1}")
+    if not chosen:
+        raise UsageError(f"no channel of {layer} is named; allowed: 0 to {available - 1}")
+    return chosen
+
+
+def layer_maps(
+    network: Network, layer: str, images: Float[Tensor, "N C H W"], *, before_relu: bool = False
+) -> Float[Tensor, "N K h w"]:
+    """A layer's maps for images in [0, 1], differentiable; a vector's entries are maps of one number.
+
+    `layer` is a dotted name. The model's mode and gradients are the caller's (see `hooks.frozen_eval`). Raises
+    UsageError for a layer that gives no maps and NumericsError for maps that are not finite.
+    """
+    inputs = network.normalize(like_model(network.model, images))
+    output = record_outputs(network.model, inputs, [layer], before_relu=before_relu)[layer]
+    maps = as_maps(network.model.get_submodule(layer), output, layer=layer)
+    check_finite(maps, layer=layer)
+    return maps
+
+
+def as_maps(module: nn.Module, output: Tensor, *, layer: str) -> Float[Tensor, "N K h w"]:
+    """A module's output as maps: vectors become maps of one number, channels of a LayerNorm or Linear come first."""
+    if output.ndim == 4 and isinstance(module, (nn.Linear, nn.LayerNorm)):
+        return output.movedim(-1, 1)
+    if output.ndim not in (2, 4):
+        raise UsageError(f'layer "{layer}" gives {tuple(output.shape)}; allowed: (N, C, H, W) or (N, C)')
+    return output if output.ndim == 4 else output[:, :, None, None]
+
+
+def check_finite(maps: Float[Tensor, "N K h w"], *, layer: str) -> None:
+    """Raise NumericsError, naming the first channel, where maps hold a value that is not finite."""
+    if not bool(torch.isfinite(maps).all()):
+        finite = torch.isfinite(maps).flatten(2).all(2).all(0)  # (K,)
+        channel = int(np.flatnonzero(~finite.cpu().numpy())[0])
+        raise NumericsError(f'layer "{layer}" gives values that are not finite in channel {channel}')
+
+
+def as_rgb(images: Float[Tensor, "N C H W"]) -> Float[np.ndarray, "N 3 H W"]:
+    """Images of any number of channels as colours: grey ones three times, of more than three the first three.
+
+    Of two channels the third colour is zero.
+    """
+    pixels: np.ndarray[Any, Any] = images.detach().float().cpu().numpy()
+    if pixels.shape[1] == 1:
+        return pixels.repeat(3, axis=1)
+    if pixels.shape[1] == 2:
+        return np.concatenate([pixels, np.zeros_like(pixels[:, :1])], axis=1)
+    return pixels[:, :3]
+
+
+def slug(layer: str) -> str:
+    """A layer's name as part of a file name.
+
+    >>> slug("layer1.0.conv1")
+    'layer1-0-conv1'
+    """
+    return layer.replace(".", "-")
