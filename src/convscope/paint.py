@@ -120,10 +120,8 @@ def html(picture: Picture) -> str:
         for key, value in picture.numbers.items()
         if isinstance(value, (int, float, str))
     )
-    parts = (
-        f"<b>{escape(picture.title)}</b>",
-        f'<img src="data:image/png;base64,{source}" alt="{escape(picture.title)}">',
-    )
+    title = escape(picture.title)
+    parts = (f"<b>{title}</b>", f'<img src="data:image/png;base64,{source}" alt="{title}">')
     texts = (f"<figcaption>{escape(text)}</figcaption>" for text in (picture.caption, numbers) if text)
     return f"<figure>{'<br>'.join(parts)}{''.join(texts)}</figure>"
 

@@ -1,6 +1,4 @@
-"""What a gradient does at a ReLU, met as an operation, however the model spells it: with hooks.py the only file that
-touches hooks or function modes.
-"""
+"""What a gradient does at a ReLU, met as an operation, however the model spells it: the only function mode."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _CLAMP = {torch.clamp, torch.clamp_, torch.clip, torch.clip_, Tensor.clamp, Tens
 _CLAMP_MIN = {torch.clamp_min, torch.clamp_min_, Tensor.clamp_min, Tensor.clamp_min_}
 _IN_PLACE = {"relu_", "hardtanh_", "threshold_", "clamp_", "clip_", "clamp_min_"}
 
-# Gates and attention (sigmoid, hardsigmoid, tanh, softmax) scale a signal rather than rectify it and keep their derivative.
+# Gates (sigmoid, hardsigmoid, tanh, softmax) scale a signal rather than rectify it: they keep their derivative.
 _OTHERS = {
     getattr(F, name)
     for name in (
