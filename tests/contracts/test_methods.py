@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from convscope.data.memory import dataset_in_memory
 from convscope.errors import UsageError
 from convscope.methods import METHODS
 from convscope.paint import paint
-from convscope.types import Network, Picture
+from convscope.types import Dataset, Network, Picture
 
 NEEDS = ["network", "layer", "channel", "image", "dataset"]
 
@@ -41,11 +42,20 @@ each_case = pytest.mark.parametrize(("method", "make", "layer"), CASES)
 each_method = pytest.mark.parametrize("method", METHODS)
 
 
+def photographs(network: Network) -> Dataset:
+    """Twelve images of smooth noise for each class, half of them to test on."""
+    noise = torch.rand(36, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    pixels = (nn.functional.interpolate(noise, network.input_size, mode="bilinear") * 255).to(torch.uint8)
+    labels = torch.arange(36) % len(network.class_names)
+    halves = (pixels[:18], labels[:18]), (pixels[18:], labels[18:])
+    return dataset_in_memory("noise", *halves, network.class_names, source="drawn here")
+
+
 def call(method: str, network: Network, **changes: Any) -> Picture:
     """The method's picture, its needs filled from what there is and its knobs left at their defaults."""
     function = METHODS[method].load()
     image = torch.rand(3, *network.input_size, generator=torch.Generator().manual_seed(1))
-    have = {"network": network, "image": image, **changes}
+    have = {"network": network, "image": image, "dataset": photographs(network), **changes}
     return function(**{name: have[name] for name in inspect.signature(function).parameters if name in have})
 
 
