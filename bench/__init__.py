@@ -1,0 +1,7 @@
+"""BENCHMARKS: every comparison with a named peer, by the name that `python -m bench NAME` runs it under."""
+
+from convscope.tables import Entry
+
+BENCHMARKS: dict[str, Entry] = {
+    "top-images": Entry("bench.top_images:main", "the survey of all layers, and a bare forward pass over the images"),
+}

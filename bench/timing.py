@@ -1,0 +1,131 @@
+"""Two ways of doing the same, timed by turns in one process, and what the figures were measured on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convscope.durable import replace_file, to_json
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The seconds that ours and the peer took, pair by pair."""
+
+    what: str
+    ours: tuple[float, ...]
+    peer: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Our time as a multiple of the peer's: the median over the pairs, so that a slow minute hits both."""
+        return statistics.median(ours / peer for ours, peer in zip(self.ours, self.peer, strict=True))
+
+    @property
+    def speedup(self) -> float:
+        """The peer's time as a multiple of ours: the median over the pairs."""
+        return statistics.median(peer / ours for ours, peer in zip(self.ours, self.peer, strict=True))
+
+    def markdown(self) -> str:
+        """One row of the table that `HEADER` begins."""
+        ours, peer = statistics.median(self.ours), statistics.median(self.peer)
+        spread = sorted(ours / peer for ours, peer in zip(self.ours, self.peer, strict=True))
+        return (
+            f"| {self.what} | {ours:.3g} s | {peer:.3g} s | {self.ratio:.3g} ({spread[0]:.3g} to {spread[-1]:.3g}) "
+            f"| {self.speedup:.3g}× | {len(self.ours)} |"
+        )
+
+
+HEADER = "| what | ours | peer | ours ÷ peer (range) | speedup | pairs |\n| --- | --- | --- | --- | --- | --- |"
+
+
+def compare(
+    ours: Callable[[], object], peer: Callable[[], object], *, what: str, pairs: int = 5, warm: bool = True
+) -> Comparison:
+    """Time the two by turns, each pair beginning with the other one; with `warm`, after one untimed call of each."""
+    if warm:
+        ours()
+        peer()
+    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+    for pair in range(pairs):
+        turns = [("ours", ours), ("peer", peer)]
+        for name, run in turns if pair % 2 == 0 else reversed(turns):
+            seconds[name].append(_seconds(run))
+    return Comparison(what, tuple(seconds["ours"]), tuple(seconds["peer"]))
+
+
+def report(
+    comparisons: Sequence[Comparison], *, packages: Sequence[str] = (), facts: Mapping[str, Any], json: Path | None
+) -> None:
+    """Print the comparisons as a Markdown table with what they were measured on; with `json`, write that file too.
+
+    `packages` are the peers' distributions; `facts` are what else decides the figures: model, images, precision.
+    """
+    command = "python -m bench " + shlex.join(sys.argv[1:])
+    where = machine(packages)
+    print("\n".join([HEADER, *(comparison.markdown() for comparison in comparisons)]))
+    print(f"\n`{command}`; " + "; ".join(f"{key} {value}" for key, value in (*facts.items(), *where.items())))
+    if json is not None:
+        figures = [asdict(each) | {"ratio": each.ratio, "speedup": each.speedup} for each in comparisons]
+        record = {"command": command, "facts": dict(facts), "machine": where, "comparisons": figures}
+        replace_file(json, to_json(record))
+
+
+def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """The processor, its cores, torch's threads, the GPU, and the versions of what ran."""
+    found: dict[str, Any] = {"processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    found["python"] = platform.python_version()
+    for name in ("torch", "numpy", "convscope", *packages):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def arguments(summary: str) -> argparse.ArgumentParser:
+    """A parser with the options that every comparison has: --pairs, --threads, --json."""
+    parser = argparse.ArgumentParser(description=summary)
+    parser.add_argument("--pairs", type=int, default=5, help="how often each of the two is timed")
+    parser.add_argument("--threads", type=int, help="torch's threads; torch's own choice without")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    return parser
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """How long a call takes, the GPU's work included."""
+    _finish()
+    began = time.perf_counter()
+    run()
+    _finish()
+    return time.perf_counter() - began
+
+
+def _finish() -> None:
+    """Wait for what a GPU still has to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _processor() -> str:
+    """The processor's name, as the system knows it."""
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
