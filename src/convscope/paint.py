@@ -75,7 +75,7 @@ def paint(picture: Picture, *, scale: int | None = None) -> np.ndarray:
     """
     _check(picture)
     count, _, height, width = picture.values.shape
-    columns = min(picture.columns or _columns(count), count)
+    columns = min(picture.columns or nearly_square(count), count)
     rows = -(-count // columns)
     scale = scale or _enlargement(height, width, columns)
     lines = max((caption.count("\n") + 1 for caption in picture.captions), default=0)
@@ -174,8 +174,12 @@ def _colormap(name: str) -> np.ndarray:
     return np.rint(colormaps[name](np.linspace(0, 1, 255))[:, :3] * 255).astype(np.uint8)
 
 
-def _columns(count: int) -> int:
-    """How many columns fill a nearly square grid: where one fits, a number that leaves no gap at the end."""
+def nearly_square(count: int) -> int:
+    """How many columns fill a nearly square grid: where one fits, a number that leaves no gap at the end.
+
+    >>> nearly_square(64), nearly_square(6), nearly_square(7)
+    (8, 3, 3)
+    """
     root = math.isqrt(count - 1) + 1
     return next((columns for columns in range(root, 2 * root + 1) if count % columns == 0), root)
 
