@@ -82,7 +82,7 @@ class ReluRule(TorchFunctionMode):
         if func in _OTHERS and self.rule != "gradient":
             name = func.__name__.rstrip("_")
             raise UsageError(
-                f'the rule "{self.rule}" is not defined for {name}; allowed: ReLU and ReLU6, or rule gradient'
+                f'the rule "{self.rule}" is not defined for {name}; allowed: ReLU and ReLU6, or the rule gradient'
             )
         met = _rectifier(func, args, kwargs)
         if met is None:

@@ -5,4 +5,5 @@ from convscope.tables import Entry
 METHODS: dict[str, Entry] = {
     "filters": Entry("convscope.methods.filters:filters", "the weights of a convolution, as pictures"),
     "maps": Entry("convscope.methods.feature_maps:feature_maps", "every channel of a layer, for an image"),
+    "reconstruct": Entry("convscope.methods.reconstruct:reconstruct", "activations projected back to pixels"),
 }

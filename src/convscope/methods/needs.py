@@ -100,6 +100,15 @@ def check_finite(maps: Float[Tensor, "N K h w"], *, layer: str) -> None:
         raise NumericsError(f'layer "{layer}" gives values that are not finite in channel {channel}')
 
 
+def batch_limit(image_size: Sequence[int]) -> int:
+    """How many images of (H, W) pass a network at once with their gradients: 128 of 32×32, fewer of larger ones.
+
+    >>> batch_limit((32, 32)), batch_limit((224, 224))
+    (128, 2)
+    """
+    return max(1, min(128, 128 * 32 * 32 // (image_size[0] * image_size[1])))
+
+
 def as_rgb(images: Float[Tensor, "N C H W"]) -> Float[np.ndarray, "N 3 H W"]:
     """Images of any number of channels as colours: grey ones three times, of more than three the first three.
 

@@ -1,0 +1,235 @@
+"""Activations projected back to pixels: deconvnet, guided backprop, or the plain gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from convscope.errors import UsageError
+from convscope.hooks import frozen_eval, like_model, record_outputs, resolve_layer
+from convscope.methods.evidence import randomized, similarity, with_control
+from convscope.methods.needs import (
+    Channels,
+    as_maps,
+    as_rgb,
+    batch_limit,
+    choose_channels,
+    layer_maps,
+    one_image,
+    slug,
+)
+from convscope.relu_rules import ReluRule, Rule
+from convscope.types import Network, Picture, Progress, no_progress
+
+Start = Literal["map", "peak"]
+STARTS: tuple[Start, ...] = ("map", "peak")
+RULE_WORDS: dict[Rule, str] = {
+    "deconvnet": "Deconvnet reconstructions",
+    "guided": "Guided backprop",
+    "gradient": "Gradients",
+}
+
+
+def reconstruct(
+    network: Network,
+    layer: str,
+    image: Tensor,
+    channel: Channels = None,
+    *,
+    rule: Rule = "deconvnet",
+    start: Start = "map",
+    channels: int = 16,
+    control: bool = False,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> Picture:
+    """What of an image a layer's channels answer to: their activations, projected back to its pixels.
+
+    `image` is (C, H, W) float in [0, 1]. The first tiles are the image, the layer's channels all at once, and
+    the sum of its channels one by one (another picture, except for plain gradients, and shown where all channels
+    are asked for); then a tile for each channel, by default the `channels` that answer most to this image. Values
+    are in the units of the model's input; each tile but the image has a scale of its own, with zero mid grey.
+
+    A channel's signal is its map, or its strongest position alone; under the rules "deconvnet" and "guided" only
+    what is positive in it. It goes back through the layers as their gradient does: transposed convolutions, batch
+    norm as the affine map that it is in evaluation mode, max pooling through the positions that won, a residual
+    sum into both its branches; only at ReLUs the rules differ (see `relu_rules.ReluRule`). Zeiler & Fergus 2014
+    (arXiv:1311.2901), section 2.1; Springenberg et al. 2015 (arXiv:1412.6806), section 3.4.
+
+    Raises UsageError for an unknown layer, channel, rule or start, an image of another shape or range, and, unless
+    the rule is "gradient", a network with activations that are not ReLUs or with no ReLU that could be met;
+    NumericsError for activations that are not finite.
+
+    Parameters
+    ----------
+    rule
+        What a ReLU does to the signal: deconvnet, guided or gradient.
+    start
+        The signal: map, a channel's whole map, or peak, its strongest position alone.
+    channels
+        How many channels are shown where none is named.
+    control
+        Add the same from random weights below.
+    seed
+        Draws the random weights of the control.
+
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> network = Network(model, (0.5,) * 3, (0.5,) * 3, (16, 16), ("a", "b"), "tiny")
+    >>> reconstruct(network, "2", torch.rand(3, 16, 16), 1).values.shape
+    (3, 3, 16, 16)
+    """
+    name = resolve_layer(network.model, layer, model_name=network.name)
+    images = one_image(network, image)
+    if start not in STARTS:
+        raise UsageError(f'no start "{start}"; allowed: {", ".join(STARTS)}')
+    if channels < 1:
+        raise UsageError(f"channels {channels}; allowed: 1 or more")
+    relus = _met_relus(network, name, images, rule)
+    with frozen_eval(network.model), torch.no_grad():
+        maps = layer_maps(network, name, images)[0]  # (K, h, w)
+    named = choose_channels(channel, len(maps), layer=layer, class_names=network.class_names)
+    chosen = strongest(maps)[:channels] if channel is None else named
+    whole = set(chosen) == set(range(len(maps)))
+    shares = _signals(maps, chosen, start=start, rule=rule)
+    parts: list[Tensor] = []
+    step = batch_limit(images.shape[-2:])
+    for first in range(0, len(chosen) + 1, step):
+        progress("reconstruct", first, len(chosen) + 1)
+        signals = torch.stack([*islice(shares, step)])
+        parts.append(project(network, name, images.expand(len(signals), -1, -1, -1), signals, rule=rule))
+    back = torch.cat(parts)  # (1 + N, C, H, W)
+    tiles = [back[:1], *([back[1:].sum(0, keepdim=True)] if whole else []), back[1:]]
+    picture = _picture(network, layer, name, images, torch.cat(tiles), maps, chosen, rule, start, relus)
+    if not control:
+        return picture
+    other = reconstruct(randomized(network, seed=seed), name, image, chosen, rule=rule, start=start)
+    return with_control(picture, other, originals=1)
+
+
+def project(
+    network: Network,
+    layer: str,
+    images: Float[Tensor, "N C H W"],
+    signals: Float[Tensor, "N K h w"],
+    *,
+    rule: Rule,
+) -> Float[Tensor, "N C H W"]:
+    """Each signal at the layer's maps, projected back through the forward pass of its image, as one batch.
+
+    `images` are in [0, 1]; what comes back is in the units of the model's input, in main memory. `layer` is a
+    dotted name. With the rule "gradient" it is the signal times the layer's Jacobian.
+    """
+    with frozen_eval(network.model) as model, torch.enable_grad():
+        inputs = network.normalize(like_model(model, images)).requires_grad_()
+        with ReluRule(rule):
+            output = record_outputs(model, inputs, [layer])[layer]
+        maps = as_maps(model.get_submodule(layer), output, layer=layer)
+        (back,) = torch.autograd.grad(maps, inputs, signals.to(maps))
+    return back.float().cpu()
+
+
+def strongest(maps: Float[Tensor, "K h w"]) -> list[int]:
+    """The channels by the maximum of their maps, the highest first.
+
+    >>> strongest(torch.tensor([[[1.0]], [[3.0]], [[2.0]]]))
+    [1, 2, 0]
+    """
+    return maps.flatten(1).amax(1).argsort(descending=True, stable=True).tolist()
+
+
+def _signals(
+    maps: Float[Tensor, "K h w"], chosen: Sequence[int], *, start: Start, rule: Rule
+) -> Iterator[Float[Tensor, "K h w"]]:
+    """What goes back: all channels at once, then each of the chosen ones alone."""
+    if start == "peak":
+        flat = maps.flatten(1)
+        peaks = torch.zeros_like(flat).scatter(1, flat.argmax(1, keepdim=True), 1.0)
+        maps = maps * peaks.view_as(maps)
+    if rule != "gradient":
+        maps = maps.clamp(min=0)
+    yield maps
+    for index in chosen:
+        signal = torch.zeros_like(maps)
+        signal[index] = maps[index]
+        yield signal
+
+
+def _met_relus(network: Network, layer: str, images: Float[Tensor, "1 C H W"], rule: Rule) -> int:
+    """How many ReLUs lie between image and layer. Raises UsageError where a rule would silently do nothing."""
+    with frozen_eval(network.model) as model, torch.no_grad():
+        with ReluRule(rule) as met:
+            layer_maps(network, layer, images)
+        if rule == "gradient" or met.count:
+            return met.count
+        with ReluRule("gradient") as anywhere:  # before the first ReLU the rules agree; without any there is no rule
+            model(network.normalize(like_model(model, images)))
+    if not anywhere.count:
+        raise UsageError(
+            f'no ReLU was met in {network.name}, so the rule "{rule}" would be the plain gradient; '
+            "a scripted or compiled model hides them: pass the original; otherwise allowed: the rule gradient"
+        )
+    return 0
+
+
+def _picture(
+    network: Network,
+    layer: str,
+    name: str,
+    images: Float[Tensor, "1 C H W"],
+    back: Float[Tensor, "N C H W"],
+    maps: Float[Tensor, "K h w"],
+    chosen: list[int],
+    rule: Rule,
+    start: Start,
+    relus: int,
+) -> Picture:
+    """The picture: the image, all channels at once, their sum where there is one, each channel alone."""
+    summed = len(back) - len(chosen) - 1
+    values = as_rgb(back)
+    bounds = np.abs(values).reshape(len(values), -1)
+    highs = np.maximum(np.quantile(bounds, 0.995, axis=1), 1e-30)  # a few pixels must not grey all others
+    dark = [index for index, high in zip(chosen, bounds[1 + summed :].max(axis=1), strict=True) if not high]
+    alike = similarity(values[1:2], values[:1]).tolist() if summed else []
+    whose = "strongest position of each channel" if start == "peak" else "map of each channel"
+    return Picture(
+        name=f"{rule}-{slug(layer)}" + (f"-{chosen[0]}" if len(chosen) == 1 else ""),
+        title=f"{RULE_WORDS[rule]} from {layer}, {maps.shape[0]} channels of {maps.shape[1]}×{maps.shape[2]}",
+        values=np.concatenate([as_rgb(images), values]).astype(np.float32),
+        limits=np.concatenate([[[0, 1]], np.stack([-highs, highs], axis=1)]).astype(np.float32),
+        scale="rgb",
+        captions=("image", "all at once", *["sum of channels"] * summed, *map(str, chosen)),
+        caption=f"First the image, then what goes back to its pixels from the layer: all channels at once, "
+        f"{'the sum of the channels one by one, ' if summed else ''}and the {whose} alone. {_reading(rule, relus)} "
+        "Mid grey is zero, and each tile has a scale of its own. A part of the image that is missing in a tile did "
+        "not move that channel here; it may in another image.",
+        numbers={
+            "relus": relus,
+            "channels": chosen,
+            "maximum": maps.flatten(1).amax(1)[chosen].tolist(),
+            "dark_channels": dark,
+            **({"sum_similarity": round(alike[0], 4)} if alike else {}),
+        },
+        provenance={"Method": "reconstruct", "Network": network.name, "Layer": name, "Rule": rule, "Start": start},
+    )
+
+
+def _reading(rule: Rule, relus: int) -> str:
+    """What the rule does, and what not to conclude from it."""
+    if not relus:
+        return "No ReLU lies between the image and this layer, so all rules take the signal back alike."
+    if rule == "gradient":
+        return (
+            "The plain gradient says how each pixel would move these activations; under this rule alone do the "
+            "channels one by one add up to all at once."
+        )
+    return (
+        f"The signal passes {relus} ReLUs by the {rule} rule, which keeps only what is positive on the way "
+        "back; such pictures are sharp partly because of that: compare them with those from random weights (control)."
+    )
