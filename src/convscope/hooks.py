@@ -16,7 +16,7 @@ from convscope.errors import UsageError, closest
 from convscope.relu_rules import ReluRule
 
 
-class _AllRecorded(BaseException):
+class _AllSeen(BaseException):
     """Ends a forward pass early; a BaseException, so that no `except Exception` in a model swallows it."""
 
 
@@ -85,27 +85,54 @@ def record_outputs(
     (1, 8, 3, 3)
     """
     asked = list(layers)
-    modules = {name: model.get_submodule(resolve_layer(model, name)) for name in asked}
     recorded: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Tensor) -> None:
+        recorded[name] = output.clone()
+
+    observe_outputs(model, inputs, asked, keep, before_relu=before_relu)
+    return {name: recorded[name] for name in asked}
+
+
+def observe_outputs(
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Iterable[str],
+    see: Callable[[str, Tensor], None],
+    *,
+    before_relu: bool = False,
+) -> None:
+    """Call see(name, output) when each named layer has run in a forward pass, which ends after the last of them.
+
+    The outputs are those of `record_outputs`, but the tensors themselves: see them now, since what follows in the
+    pass may overwrite them, and change nothing in them. Raises UsageError like `record_outputs`.
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True))
+    >>> observe_outputs(model, torch.zeros(1, 3, 5, 5), ["0"], lambda name, output: print(name, tuple(output.shape)))
+    0 (1, 8, 3, 3)
+    """
+    asked = list(layers)
+    modules = {name: model.get_submodule(resolve_layer(model, name)) for name in asked}
+    seen: set[str] = set()
     relus = ReluRule("gradient")  # changes nothing; it remembers the last ReLU's input
 
-    def keep(name: str, _module: nn.Module, output: Any) -> None:
+    def watch(name: str, _module: nn.Module, output: Any) -> None:
         if not isinstance(output, Tensor):
             raise UsageError(f'layer "{name}" gives a {type(output).__name__}, not a tensor; name a layer within it')
-        if name not in recorded:
+        if name not in seen:
+            seen.add(name)
             before = relus.input_of(output) if before_relu else None
-            recorded[name] = (output if before is None else before).clone()
-        if len(recorded) == len(modules):
-            raise _AllRecorded
+            see(name, output if before is None else before)
+        if len(seen) == len(modules):
+            raise _AllSeen
 
-    with _watch(modules, keep), relus if before_relu else nullcontext(), suppress(_AllRecorded):
+    with _watch(modules, watch), relus if before_relu else nullcontext(), suppress(_AllSeen):
         model(inputs)
-    if missing := [name for name in asked if name not in recorded]:
+    if missing := [name for name in asked if name not in seen]:
         raise UsageError(
             f'layer "{missing[0]}" does not run in the forward pass of {type(model).__name__}; '
             "a compiled model hides its layers: pass the model that was compiled"
         )
-    return {name: recorded[name] for name in asked}
 
 
 @contextmanager
