@@ -177,7 +177,7 @@ def test_agrees_with_captum_and_zennit_where_relus_are_modules(rule):
     method = {"deconvnet": captum.NeuronDeconvolution, "guided": captum.NeuronGuidedBackprop}[rule]
     theirs = method(modules, modules.head).attribute(image[None].clone().requires_grad_(), (2, 1, 1)).detach()
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-    composite = {"deconvnet": zennit.Deconvnet, "guided": zennit.GuidedBackprop}[rule]()
+    composite = {"deconvnet": zennit.DeconvNet, "guided": zennit.GuidedBackprop}[rule]()
     with attribution.Gradient(modules, composite) as attributor:
         _, theirs = attributor(image[None].clone(), lambda _: one_hot)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
