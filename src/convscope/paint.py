@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def paint(picture: Picture, *, scale: int | None = None) -> np.ndarray:
     tile_height, tile_width = height * scale, width * scale
     pitch_y, pitch_x = tile_height + GAP + lines * LINE_HEIGHT, tile_width + GAP
     canvas = np.full((GAP + rows * pitch_y, GAP + columns * pitch_x, 3), PAPER, dtype=np.uint8)
-    for index, tile in enumerate(_colours(picture)):
+    for index, tile in enumerate(colours(picture.values, picture.limits, picture.scale)):
         y, x = GAP + index // columns * pitch_y, GAP + index % columns * pitch_x
         canvas[y : y + tile_height, x : x + tile_width] = tile.repeat(scale, axis=0).repeat(scale, axis=1)
     if lines:
@@ -154,16 +154,20 @@ def _check(picture: Picture) -> None:
         raise NumericsError(f"{name}: tile {tile}{called} holds values or limits that are not finite")
 
 
-def _colours(picture: Picture) -> np.ndarray:
-    """Each tile's colours (N, H, W, 3) uint8."""
-    low, high = (picture.limits[:, side, None, None, None].astype(np.float64) for side in (0, 1))
+def colours(values: np.ndarray, limits: np.ndarray, scale: Literal["rgb", "diverging", "sequential"]) -> np.ndarray:
+    """The colours (N, H, W, 3) uint8 of values (N, C, H, W) between their limits (N, 2), as in a Picture.
+
+    >>> colours(np.array([[[[0.0, 1.0]]]]), np.array([[0, 1]]), "sequential").tolist()
+    [[[[0, 0, 4], [252, 253, 191]]]]
+    """
+    low, high = (limits[:, side, None, None, None].astype(np.float64) for side in (0, 1))
     span = high - low
-    flat = 0.0 if picture.scale == "sequential" else 0.5
-    share = np.where(span > 0, (picture.values - low) / np.where(span > 0, span, 1), flat).clip(0, 1)
-    if picture.scale == "rgb":
+    flat = 0.0 if scale == "sequential" else 0.5
+    share = np.where(span > 0, (values - low) / np.where(span > 0, span, 1), flat).clip(0, 1)
+    if scale == "rgb":
         return np.rint(share * 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    colours = _colormap(COLORMAPS[picture.scale])
-    return colours[np.rint(share[:, 0] * (len(colours) - 1)).astype(np.intp)]
+    table = _colormap(COLORMAPS[scale])
+    return table[np.rint(share[:, 0] * (len(table) - 1)).astype(np.intp)]
 
 
 @lru_cache

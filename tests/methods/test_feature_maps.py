@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from convscope.errors import NumericsError, UsageError
 from convscope.methods.feature_maps import feature_maps
+from convscope.methods.overlay import over_image
 from convscope.paint import paint
 from convscope.types import Network
 
@@ -107,6 +108,45 @@ def test_one_channel_and_a_batch_of_one(image):
     np.testing.assert_array_equal(one.values, whole.values[3:4])
     assert one.captions == ("3",)
     assert one.name == "maps-0-3"
+
+
+def test_order_by_activation_is_the_highest_first(image):
+    model = network(nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU()))
+    plain, ordered = (feature_maps(model, "1", image, sort=sort) for sort in ("channel", "activation"))
+    order = np.argsort(-plain.values.max(axis=(1, 2, 3)), kind="stable")
+    assert order.tolist() != sorted(order)
+    np.testing.assert_array_equal(ordered.values, plain.values[order])
+    np.testing.assert_array_equal(ordered.limits, plain.limits[order])
+    assert ordered.captions == tuple(map(str, order))
+    assert ordered.numbers["maximum"] == sorted(plain.numbers["maximum"], reverse=True)
+    some = feature_maps(model, "1", image, [0, 4, 2], sort="activation")
+    assert some.captions == tuple(str(index) for index in order if index in (0, 2, 4))
+    with pytest.raises(UsageError, match='no order "size"; allowed: channel, activation'):
+        feature_maps.__wrapped__(model, "1", image, sort="size")
+
+
+@pytest.mark.parametrize(("size", "channels"), [((16, 16), 3), ((9, 20), 1), ((8, 8), 5)])
+def test_overlay_lays_each_value_on_its_pixels(size, channels):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(channels, 4, 3, stride=2, padding=1), nn.ReLU())
+    net = Network(model, (0.5,) * channels, (0.25,) * channels, size, (), "tiny")
+    image = torch.rand(channels, *size, generator=torch.Generator().manual_seed(0))
+    plain, over = (feature_maps(net, "1", image, overlay=each) for each in (False, True))
+    assert over.scale == "rgb"
+    assert over.values.shape == (4, 3, *size)
+    assert over.numbers == plain.numbers
+    expected = over_image(plain.values, plain.limits, "sequential", image[None])
+    np.testing.assert_array_equal(over.values, expected)
+    zero = plain.values[:, 0].repeat(2, axis=1).repeat(2, axis=2)[:, : size[0], : size[1]] == 0
+    if size == (16, 16):
+        np.testing.assert_array_equal(over.values.std(axis=1)[zero] < 1e-6, np.ones(zero.sum(), bool))
+        assert zero.any()
+    assert "where the grey image shows, zero" in over.caption
+
+
+def test_overlay_of_single_numbers_is_refused(image):
+    with pytest.raises(UsageError, match='an overlay of "0", whose maps are single numbers; allowed: a layer with'):
+        feature_maps(network(nn.Sequential(nn.Conv2d(3, 5, 16))), "0", image, overlay=True)
 
 
 @pytest.mark.parametrize(

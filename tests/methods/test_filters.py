@@ -104,6 +104,48 @@ def test_layer_that_is_no_convolution_is_refused(tiny):
         filters(tiny, "3")
 
 
+def test_order_by_norm_is_the_largest_first(tiny):
+    weights = tiny.model[0].weight.detach()
+    order = weights.flatten(1).norm(dim=1).argsort(descending=True).tolist()
+    assert order != sorted(order)
+    picture = filters(tiny, sort="norm")
+    assert picture.captions == tuple(map(str, order))
+    np.testing.assert_array_equal(picture.values, weights[order])
+    assert picture.numbers["norms"] == sorted(filters(tiny).numbers["norms"], reverse=True)
+    np.testing.assert_array_equal(picture.limits, filters(tiny).limits[order])
+    assert filters(tiny, channel=[0, 3, 1], sort="norm").numbers["channels"] == [k for k in order if k in (0, 1, 3)]
+    assert filters(tiny, channel=[3, 0, 1]).numbers["channels"] == [3, 0, 1]
+    deep = tiny.model[2][0].weight.detach().flatten(1).norm(dim=1).argsort(descending=True).tolist()
+    assert filters(tiny, "2.0", sort="norm", channels=5).numbers["channels"] == deep[:5]
+    with pytest.raises(UsageError, match='no order "size"; allowed: channel, norm'):
+        filters.__wrapped__(tiny, sort="size")
+
+
+def test_all_channels_of_a_deeper_convolution(tiny):
+    assert filters(tiny, "2.0", "all").numbers["channels"] == [*range(20)]
+
+
+def test_filters_of_grey_images_are_grey_images():
+    model = network(nn.Sequential(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.Conv2d(20, 4, 3)))
+    picture = filters(model)
+    assert picture.scale == "rgb"
+    assert picture.values.shape == (20, 3, 5, 5)
+    np.testing.assert_array_equal(picture.values, model.model[0].weight.detach().expand(20, 3, 5, 5))
+    assert "red" not in picture.caption
+
+
+@pytest.mark.parametrize("inputs", [2, 4, 5])
+def test_filters_of_images_with_other_channels_are_slices(inputs):
+    picture = filters(network(nn.Sequential(nn.Conv2d(inputs, 3, 5))))
+    assert picture.scale == "diverging"
+    assert picture.values.shape == (3 * inputs, 1, 5, 5)
+    assert picture.columns == inputs
+
+
+def test_grouped_first_convolution_is_slices():
+    assert filters(network(nn.Sequential(nn.Conv2d(3, 6, 5, groups=3)))).scale == "diverging"
+
+
 @pytest.mark.parametrize("knob", ["channels", "inputs"])
 def test_knobs_below_one_are_refused(tiny, knob):
     with pytest.raises(UsageError, match=f"{knob} 0; allowed: 1 or more"):

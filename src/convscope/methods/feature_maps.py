@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, resolve_layer
 from convscope.methods.needs import Channels, choose_channels, layer_maps, one_image, slug
+from convscope.methods.overlay import over_image
 from convscope.paint import tile_bounds
 from convscope.types import Network, Picture
+
+Sort = Literal["channel", "activation"]
+SORTS: tuple[Sort, ...] = ("channel", "activation")
 
 
 def feature_maps(
@@ -19,16 +26,28 @@ def feature_maps(
     channel: Channels = None,
     *,
     shared_scale: bool = False,
+    sort: Sort = "channel",
+    overlay: bool = False,
 ) -> Picture:
     """The maps of a layer's channels, or of one, for one image, from one forward pass in evaluation mode.
 
-    `image` is (3, H, W) or (1, 3, H, W) float RGB in [0, 1]. The picture's values are (channels, 1, h, w), as
-    the layer gave them before anything overwrote them. Each map has a scale of its own, or all share one;
-    maps of a single number always share it, since alone each would be at its own maximum.
+    `image` is (C, H, W) or (1, C, H, W) float in [0, 1]. The picture's values are (channels, 1, h, w), as
+    the layer gave them before anything overwrote them; with `overlay` (channels, 3, H, W), their colours over the
+    image, each value on the pixels nearest to it. Each map has a scale of its own, or all share one; maps of a
+    single number always share it, since alone each would be at its own maximum.
 
-    Raises UsageError for a layer that is unknown or gives no maps, an image of another shape or range, and a
-    channel out of range; NumericsError for maps that are not finite. After Yosinski et al. 2015
-    (arXiv:1506.06579).
+    Raises UsageError for a layer that is unknown or gives no maps, an image of another shape or range, a
+    channel out of range, an unknown order, and an overlay of single numbers; NumericsError for maps that are not
+    finite. After Yosinski et al. 2015 (arXiv:1506.06579).
+
+    Parameters
+    ----------
+    shared_scale
+        Colour all maps on one scale instead of each on its own.
+    sort
+        channel, by number, or activation, by the highest value, the strongest first.
+    overlay
+        Colour each map over the grey image, enlarged to its size.
 
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU(inplace=True))
@@ -36,27 +55,36 @@ def feature_maps(
     >>> feature_maps(network, "0", torch.rand(3, 16, 16)).values.shape
     (8, 1, 12, 12)
     """
+    if sort not in SORTS:
+        raise UsageError(f'no order "{sort}"; allowed: {", ".join(SORTS)}')
     name = resolve_layer(network.model, layer, model_name=network.name)
     images = one_image(network, image)
     with frozen_eval(network.model), torch.no_grad():
         maps = layer_maps(network, name, images)[0].float().cpu().numpy()  # (C, h, w)
     chosen = choose_channels(channel, len(maps), layer=layer, class_names=network.class_names)
+    if sort == "activation":
+        chosen.sort(key=lambda index: -maps[index].max())  # keeps the order of equals
     peaks = np.abs(maps).max(axis=(1, 2))  # (C,)
     single = maps.shape[1:] == (1, 1)
+    if overlay and single:
+        raise UsageError(f'an overlay of "{layer}", whose maps are single numbers; allowed: a layer with positions')
     shared = shared_scale or single
     bounds = tile_bounds(peaks, shared=shared)
     signed = bool((maps < 0).any())
     values = maps[chosen, None]
     high = bounds[chosen]
+    limits = np.stack([-high if signed else np.zeros_like(high), high], axis=1).astype(np.float32)
+    scale = "diverging" if signed else "sequential"
+    tiles = over_image(values, limits, scale, images) if overlay else values
     dead = [index for index in chosen if not maps[index].any()]
     return Picture(
         name=f"maps-{slug(layer)}" + (f"-{channel}" if isinstance(channel, (int, str)) else ""),
         title=f"Feature maps of {layer}, {len(maps)} channels of {maps.shape[1]}×{maps.shape[2]}",
-        values=np.ascontiguousarray(values, dtype=np.float32),
-        limits=np.stack([-high if signed else np.zeros_like(high), high], axis=1).astype(np.float32),
-        scale="diverging" if signed else "sequential",
+        values=np.ascontiguousarray(tiles, dtype=np.float32),
+        limits=np.tile(np.array([0, 1], dtype=np.float32), (len(tiles), 1)) if overlay else limits,
+        scale="rgb" if overlay else scale,
         captions=tuple(str(index) for index in chosen),
-        caption=_reading(signed, shared, single, coarse=4 * maps.shape[1] <= images.shape[-2]),
+        caption=_reading(signed, shared, single, overlay, coarse=4 * maps.shape[1] <= images.shape[-2]),
         numbers={
             "share_of_zeros": float((values == 0).mean()),
             "dead_channels": dead,
@@ -66,13 +94,16 @@ def feature_maps(
     )
 
 
-def _reading(signed: bool, shared: bool, single: bool, *, coarse: bool) -> str:
+def _reading(signed: bool, shared: bool, single: bool, overlay: bool, *, coarse: bool) -> str:
     """How to read the picture, and what not to conclude."""
-    colours = (
-        "Red is positive, blue negative, white zero."
-        if signed
-        else "Black is zero, bright is strong; an all-black tile is a channel that is silent for this image."
-    )
+    if overlay:
+        colours = (
+            f"{'Red is positive, blue negative' if signed else 'Bright is strong'}; where the grey image shows, zero."
+        )
+    elif signed:
+        colours = "Red is positive, blue negative, white zero."
+    else:
+        colours = "Black is zero, bright is strong; an all-black tile is a channel that is silent for this image."
     if single:
         return (
             "Each cell is one channel, and its map is a single number: the layer has no positions left. "

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from torch import nn
 
 from convscope.errors import UsageError, closest
 from convscope.hooks import convolutions, resolve_layer
+from convscope.methods.needs import Channels, choose_channels, slug
 from convscope.paint import FAINT, tile_bounds
 from convscope.types import Network, Picture
+
+Sort = Literal["channel", "norm"]
+SORTS: tuple[Sort, ...] = ("channel", "norm")
 
 
 def filters(
     network: Network,
     layer: str | None = None,
-    channel: int | None = None,
+    channel: Channels = None,
     *,
     shared_scale: bool = False,
+    sort: Sort = "channel",
     channels: int = 16,
     inputs: int = 16,
 ) -> Picture:
-    """The filters of a convolution: those of the first in colour, those of a deeper one slice by slice.
+    """The filters of a convolution: those of the first as small images, those of a deeper one slice by slice.
 
-    The first convolution sees the image, so each of its filters (3, kh, kw) is a small image: all are
-    shown, or the one of `channel`. A deeper one sees channels: a row for each of its first `channels`
-    filters, or for `channel`, with the `inputs` slices (kh, kw) of largest norm, the largest first. Zero is
-    mid grey or white. Each filter has a scale of its own, or all share one. `layer` defaults to the first
-    convolution; of a block it is the block's first.
+    The first convolution sees the image, so each of its filters (3, kh, kw) is a small image, a grey one
+    where images have one channel: all are shown, or those of `channel`. A deeper one sees channels: a row for
+    each of its first `channels` filters, or for `channel`, with the `inputs` slices (kh, kw) of largest norm,
+    the largest first; so does the first where images have two channels or more than three. Zero is mid grey or
+    white. Each filter has a scale of its own, or all share one. `layer` defaults to the first convolution; of a
+    block it is the block's first.
 
-    Raises UsageError for a layer that is not and holds no convolution, and for a channel out of range. After
-    Krizhevsky et al. 2012, figure 3; the slices after Yosinski et al. 2015 (arXiv:1506.06579).
+    Raises UsageError for a layer that is not and holds no convolution, a channel out of range, and an unknown
+    order. After Krizhevsky et al. 2012, figure 3; the slices after Yosinski et al. 2015 (arXiv:1506.06579).
+
+    Parameters
+    ----------
+    shared_scale
+        Colour all filters on one scale instead of each on its own.
+    sort
+        channel, by number, or norm, the largest first.
+    channels
+        How many filters of a deeper convolution are shown where no channel is named.
+    inputs
+        How many slices of each filter of a deeper convolution are shown, the strongest first.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU(), nn.Conv2d(8, 4, 3))
     >>> network = Network(model, (0.5,) * 3, (0.5,) * 3, (16, 16), ("a", "b"), "tiny")
@@ -40,22 +59,30 @@ def filters(
     module = network.model.get_submodule(name)
     assert isinstance(module, nn.Conv2d)
     weights = module.weight.detach().float().cpu().numpy()  # (out, in / groups, kh, kw)
-    first = name == convolutions(network.model)[0] and weights.shape[1] == 3
-    chosen = _chosen(channel, len(weights), len(weights) if first else channels, name)
-    if not first and inputs < 1:
-        raise UsageError(f"inputs {inputs}; allowed: 1 or more")
+    first = name == convolutions(network.model)[0] and module.in_channels == weights.shape[1] in (1, 3)
+    for knob, value in {"channels": channels, "inputs": inputs}.items():
+        if value < 1:
+            raise UsageError(f"{knob} {value}; allowed: 1 or more")
+    if sort not in SORTS:
+        raise UsageError(f'no order "{sort}"; allowed: {", ".join(SORTS)}')
+    norms = np.linalg.norm(weights.reshape(len(weights), -1), axis=1)  # (out,)
+    chosen = choose_channels(channel, len(weights), layer=name)
+    if sort == "norm":
+        chosen.sort(key=lambda index: -norms[index])  # keeps the order of equals
+    if channel is None and not first:
+        chosen = chosen[:channels]
     peaks = np.abs(weights).max(axis=(1, 2, 3))  # (out,)
     bounds = tile_bounds(peaks, shared=shared_scale)[chosen]
     shown = weights[chosen]  # (N, in / groups, kh, kw)
     numbers = {
         "channels": chosen,
-        "norms": np.linalg.norm(shown.reshape(len(shown), -1), axis=1).tolist(),
+        "norms": norms[chosen].tolist(),
         "faint_channels": [index for index in chosen if peaks[index] < FAINT * peaks.max()],
         "largest_weight": float(peaks.max()),
     }
     columns = None
     if first:
-        values, captions = shown, [str(index) for index in chosen]
+        values, captions = shown.repeat(3 // shown.shape[1], axis=1), [str(index) for index in chosen]
     else:
         values, captions = _slices(shown, chosen, inputs, len(weights) // module.groups)
         per_row = len(values) // len(chosen)
@@ -63,7 +90,7 @@ def filters(
         columns = per_row if len(chosen) > 1 and per_row > 1 else None
     kernel = f"{weights.shape[2]}×{weights.shape[3]}"
     return Picture(
-        name=f"filters-{(layer or name).replace('.', '-')}",
+        name=f"filters-{slug(layer or name)}",
         title=f"The filters of {name}, {kernel}",
         values=np.ascontiguousarray(values, dtype=np.float32),
         limits=np.stack([-bounds, bounds], axis=1).astype(np.float32),
@@ -92,17 +119,6 @@ def _convolution(network: Network, layer: str | None) -> str:
     raise UsageError(f"{what}{near}; list them: convscope layers RUN")
 
 
-def _chosen(channel: int | None, available: int, most: int, layer: str) -> list[int]:
-    """The channels to show: the one asked for, else the first `most`."""
-    if most < 1:
-        raise UsageError(f"channels {most}; allowed: 1 or more")
-    if channel is None:
-        return list(range(min(most, available)))
-    if not 0 <= channel < available:
-        raise UsageError(f"no channel {channel} in {layer}; allowed: 0 to {available - 1}")
-    return [channel]
-
-
 def _slices(
     shown: np.ndarray, chosen: list[int], inputs: int, channels_per_group: int
 ) -> tuple[np.ndarray, list[str]]:
@@ -126,8 +142,9 @@ def _reading(first: bool, shared_scale: bool, shape: tuple[int, ...]) -> str:
         else "Each filter has a scale of its own: compare patterns, not strengths."
     )
     if first:
+        over = " over red, green and blue" if shape[1] == 3 else ""
         return (
-            "Each tile is the weights of one channel over red, green and blue: it answers most to image "
+            f"Each tile is the weights of one channel{over}: it answers most to image "
             f"patches that look like it, and mid grey is a weight of zero. {scale} Smooth edges, blobs and "
             "stripes have been learned; a tile that looks like noise has hardly moved from its random "
             "start, or fits noise."
