@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import nn
 
 from convscope.paint import nearly_square
 from convscope.types import Network, Picture
@@ -21,6 +19,7 @@ def randomized(network: Network, *, seed: int = 0) -> Network:
     Layers that can reset themselves do; parameters beside them are permuted. Batch norms lose their statistics.
     The network that was given is not touched.
 
+    >>> from torch import nn
     >>> network = Network(nn.Conv2d(3, 4, 3), (0.5,) * 3, (0.5,) * 3, (8, 8), (), "tiny")
     >>> bool((randomized(network).model.weight == network.model.weight).any())
     False
@@ -36,7 +35,7 @@ def randomized(network: Network, *, seed: int = 0) -> Network:
                 for parameter in module.parameters(recurse=False):
                     order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
                     parameter.copy_(parameter.flatten()[order].view_as(parameter))
-    return replace(network, model=cast("nn.Module", model), weights_sha256="")
+    return replace(network, model=model, weights_sha256="")
 
 
 def similarity(values: Float[np.ndarray, "N C H W"], others: Float[np.ndarray, "N C H W"]) -> Float[np.ndarray, " N"]:
@@ -55,12 +54,14 @@ def similarity(values: Float[np.ndarray, "N C H W"], others: Float[np.ndarray, "
     return np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).clip(0, 1)
 
 
-def with_control(picture: Picture, control: Picture, *, originals: int = 0) -> Picture:
+def with_control(
+    picture: Picture, control: Picture, *, originals: int = 0, alike: Float[np.ndarray, " N"] | None = None
+) -> Picture:
     """The picture with, below it, the same from random weights; both have as many tiles.
 
     The first `originals` tiles of each show the input and are not compared. `numbers["control_similarity"]` says
     of each other tile how alike the two are: at 1 the picture shows the image and the architecture, not what was
-    learned.
+    learned. `alike` are those similarities where tiles hold colours, not the values to compare.
 
     >>> from convscope.paint import image_picture
     >>> picture = image_picture("a", "A", np.random.default_rng(0).random((3, 3, 4, 4)), columns=2)
@@ -72,13 +73,14 @@ def with_control(picture: Picture, control: Picture, *, originals: int = 0) -> P
     columns = min(picture.columns or nearly_square(count), count)
     gap = -count % columns  # blank tiles, so that the control begins a row of its own
     blank = np.broadcast_to(picture.limits[:1].mean(), (gap, *picture.values.shape[1:]))
-    alike = similarity(picture.values[originals:], control.values[originals:])
-    captions = picture.captions or ("",) * count
+    if alike is None:
+        alike = similarity(picture.values[originals:], control.values[originals:])
+    captions, below = (each.captions or ("",) * count for each in (picture, control))
     return replace(
         picture,
         values=np.concatenate([picture.values, blank, control.values]).astype(np.float32),
         limits=np.concatenate([picture.limits, picture.limits[:1].repeat(gap, axis=0), control.limits]),
-        captions=(*captions, *("",) * gap, *(f"{caption} random".strip() for caption in captions)),
+        captions=(*captions, *("",) * gap, *(f"{caption} random".strip() for caption in below)),
         caption=f"{picture.caption} The lower half is the same from random weights: where the two are alike "
         f"(similarity {alike.mean():.2f} on average, 1 for the same), the picture shows the image and the "
         "architecture rather than what was learned.",

@@ -1,0 +1,225 @@
+"""How much each pixel of an image counts for a class: nine methods, through Captum where it is right."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from convscope.errors import UsageError
+from convscope.hooks import convolutions, list_layers, record_outputs
+from convscope.methods.needs import batch_limit
+from convscope.relu_rules import ReluRule, Rule
+
+How = Literal[
+    "saliency",
+    "input-x-gradient",
+    "smoothgrad",
+    "integrated-gradients",
+    "occlusion",
+    "grad-cam",
+    "guided-grad-cam",
+    "guided",
+    "deconvnet",
+]
+HOWS: dict[How, str] = {
+    "saliency": "the gradient of the logit (Simonyan et al. 2014), its largest size over the colours",
+    "input-x-gradient": "the gradient times the pixel's distance from the mean colour, summed over the colours",
+    "smoothgrad": "the mean gradient of noisy copies (Smilkov et al. 2017), its largest size over the colours",
+    "integrated-gradients": "the logit's rise since the mean colour, shared out over the pixels "
+    "(Sundararajan et al. 2017)",
+    "occlusion": "how far the logit falls when a window becomes the mean colour (Zeiler & Fergus 2014)",
+    "grad-cam": "the maps of a layer, weighted by their mean gradients, where the sum is positive "
+    "(Selvaraju et al. 2017)",
+    "guided-grad-cam": "guided backprop times Grad-CAM (Selvaraju et al. 2017), its largest size over the colours",
+    "guided": "guided backprop (Springenberg et al. 2015), its largest size over the colours",
+    "deconvnet": "the logit through the deconvnet (Zeiler & Fergus 2014), its largest size over the colours",
+}
+SIGNED = ("input-x-gradient", "integrated-gradients", "occlusion")
+WITH_LAYER = ("grad-cam", "guided-grad-cam")
+NOISE = 0.15  # of the input's range: within the 10 to 20 % that Smilkov et al. found best
+
+ENOUGH = 4  # positions a side of a map that Grad-CAM reads by default
+
+
+class Asked(NamedTuple):
+    """What is attributed, the logit of one class, and the settings of the methods that have any."""
+
+    target: int
+    layer: str | None = None  # the one that Grad-CAM reads
+    samples: int = 50
+    seed: int = 0
+
+
+def attributions(
+    how: How, model: nn.Module, inputs: Float[Tensor, "1 C H W"], asked: Asked
+) -> Float[Tensor, "1 channels H W"]:
+    """One method's attribution, signed, at every pixel and colour; occlusion and Grad-CAM have no colours.
+
+    `inputs` is what the model is fed, so that zero is the mean colour. The model's mode and gradients are the
+    caller's (see `hooks.frozen_eval`). Raises UsageError for Grad-CAM at a layer without positions, and where
+    guided backprop or the deconvnet would silently be something else.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    >>> found = attributions("saliency", model, torch.rand(1, 3, 2, 2), Asked(target=1))
+    >>> bool((found.flatten() == model[1].weight[1]).all())
+    True
+    """
+    if how == "saliency":
+        return _gradients(model, inputs, asked.target)
+    if how == "input-x-gradient":
+        from captum.attr import InputXGradient
+
+        fed = inputs.clone().requires_grad_()
+        return InputXGradient(model).attribute(fed, asked.target).detach()
+    if how == "smoothgrad":
+        return _smoothgrad(model, inputs, asked)
+    if how == "integrated-gradients":
+        return _integrated_gradients(model, inputs, asked)
+    if how == "occlusion":
+        return _occlusion(model, inputs, asked.target)
+    if how == "grad-cam":
+        return _grad_cam(model, inputs, asked)
+    if how == "guided-grad-cam":
+        return _grad_cam(model, inputs, asked) * _ruled(model, inputs, asked.target, "guided")
+    return _ruled(model, inputs, asked.target, how)
+
+
+def heat(how: How, attribution: Float[Tensor, "1 channels H W"]) -> Float[Tensor, "1 1 H W"]:
+    """An attribution as one number a pixel: signed ones summed over the colours, of the others the largest size.
+
+    >>> heat("saliency", torch.tensor([1.0, -3.0]).view(1, 2, 1, 1)).item()
+    3.0
+    >>> heat("integrated-gradients", torch.tensor([1.0, -3.0]).view(1, 2, 1, 1)).item()
+    -2.0
+    """
+    return attribution.sum(1, keepdim=True) if how in SIGNED else attribution.abs().amax(1, keepdim=True)
+
+
+def grad_cam_layer(model: nn.Module, inputs: Float[Tensor, "1 C H W"]) -> str | None:
+    """The layer that Grad-CAM reads by default: the last one whose maps still have positions enough.
+
+    It is the last module but pooling whose maps are at least 4×4, or the largest block that ends in it; where none
+    are, larger than 1×1; None where none are. At 2×2, the pixels that Grad-CAM pointed at mattered less than others.
+
+    >>> model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> grad_cam_layer(model, torch.zeros(1, 3, 8, 8))
+    '0'
+    """
+    layers = list_layers(model, (inputs.shape[2], inputs.shape[3]), channels=inputs.shape[1])
+    maps = [layer for layer in layers if _has_positions(layer.output_shape) and "Pool" not in layer.kind]
+    if not maps or not convolutions(model):
+        return None
+    last = ([layer for layer in maps if min(layer.output_shape[1:]) >= ENOUGH] or maps)[-1]
+    parts = last.name.split(".")
+    for count in range(1, len(parts)):
+        block = ".".join(parts[:count])
+        try:
+            output = record_outputs(model, inputs, [block])[block]
+        except UsageError:
+            continue  # it gives no tensor, or is only a list of others
+        if output.shape[2:] == last.output_shape[1:]:
+            return block
+    return last.name
+
+
+def occlusion_window(image_size: tuple[int, int]) -> tuple[int, int]:
+    """The side of occlusion's window and its stride: a fifth of the shorter side, moved by about a third of that.
+
+    >>> occlusion_window((32, 32)), occlusion_window((224, 224)), occlusion_window((8, 8))
+    ((6, 2), (45, 15), (2, 1))
+    """
+    side = max(1, round(min(image_size) / 5))
+    return side, max(1, round(side / 3))
+
+
+def _has_positions(shape: tuple[int, ...]) -> bool:
+    """Whether an output (C, h, w), without the batch, is a map larger than 1×1."""
+    return len(shape) == 3 and shape[1] * shape[2] > 1
+
+
+def _gradients(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
+    """The gradient of the target's logit at each of the inputs."""
+    from captum.attr import Saliency
+
+    return Saliency(model).attribute(inputs.clone().requires_grad_(), target, abs=False).detach()
+
+
+def _smoothgrad(model: nn.Module, inputs: Tensor, asked: Asked) -> Tensor:
+    """The mean gradient of noisy inputs; not Captum's, which draws its noise from the global generator."""
+    generator = torch.Generator().manual_seed(asked.seed)
+    spread = NOISE * (inputs.max() - inputs.min())
+    total = torch.zeros_like(inputs)
+    for some in torch.arange(asked.samples).split(batch_limit(inputs.shape[2:])):
+        noise = torch.randn((len(some), *inputs.shape[1:]), generator=generator).to(inputs)
+        total += _gradients(model, inputs + spread * noise, asked.target).sum(0, keepdim=True)
+    return total / asked.samples
+
+
+def _integrated_gradients(model: nn.Module, inputs: Tensor, asked: Asked) -> Tensor:
+    """The input's distance from the mean colour, times the mean gradient on the straight way between them."""
+    from captum.attr import IntegratedGradients
+
+    found = IntegratedGradients(model).attribute(
+        inputs,
+        baselines=0,
+        target=asked.target,
+        n_steps=asked.samples,
+        internal_batch_size=batch_limit(inputs.shape[2:]),
+    )
+    return found.detach()
+
+
+def _occlusion(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
+    """How far the logit falls when a window becomes the mean colour, averaged over the windows on a pixel."""
+    from captum.attr import Occlusion
+
+    channels, height, width = inputs.shape[1:]
+    side, stride = occlusion_window((height, width))
+    found = Occlusion(model).attribute(
+        inputs,
+        sliding_window_shapes=(channels, side, side),
+        strides=(channels, stride, stride),
+        baselines=0,
+        target=target,
+        perturbations_per_eval=batch_limit((height, width)),
+    )
+    return found[:, :1].detach()
+
+
+def _grad_cam(model: nn.Module, inputs: Tensor, asked: Asked) -> Tensor:
+    """The layer's maps weighted by their mean gradients, where positive, enlarged to the image: one channel."""
+    from captum.attr import LayerGradCam
+
+    size = "×".join(str(side) for side in inputs.shape[2:])
+    if asked.layer is None:
+        raise UsageError(
+            f"no layer of {type(model).__name__} gives maps with positions for an image of {size}, so Grad-CAM has "
+            "nothing to read; allowed: a larger image, or another method"
+        )
+    module = model.get_submodule(asked.layer)
+    shape = tuple(record_outputs(model, inputs, [asked.layer])[asked.layer].shape)
+    if not _has_positions(shape[1:]) or isinstance(module, (nn.Linear, nn.LayerNorm)):
+        raise UsageError(
+            f'layer "{asked.layer}" gives {shape} for an image of {size}, which Grad-CAM cannot read; '
+            "allowed: (N, C, H, W) with more than one position"
+        )
+    fed = inputs.clone().requires_grad_()
+    found = LayerGradCam(model, module).attribute(fed, asked.target, relu_attributions=True)
+    return F.interpolate(cast("Tensor", found).detach(), inputs.shape[2:], mode="bilinear")
+
+
+def _ruled(model: nn.Module, inputs: Tensor, target: int, rule: Rule) -> Tensor:
+    """The target's logit back at the pixels by the rule; not Captum's, which meets only ReLUs that are modules."""
+    fed = inputs.clone().requires_grad_()
+    with ReluRule(rule) as met:
+        logit = model(fed)[0, target]
+    if not met.count:
+        raise UsageError(
+            f'no ReLU was met in {type(model).__name__}, so "{rule}" would be the plain gradient; '
+            "a scripted or compiled model hides them: pass the original; otherwise allowed: saliency"
+        )
+    return torch.autograd.grad(logit, fed)[0]
