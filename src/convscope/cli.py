@@ -5,17 +5,24 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from convscope import __version__
 from convscope.console import print_results, say
 from convscope.errors import ConvscopeError, ResourceError
-from convscope.flags import DEFAULT_DATA, DEFAULT_OUTPUT, DEFAULT_TRAIN, DataFlags, Output, TrainFlags
-from convscope.jobs import print_run, read_dataset, read_image, resume_training, save_picture, train_run
+from convscope.flags import (
+    DEFAULT_DATA,
+    DEFAULT_OUTPUT,
+    DEFAULT_SUBJECT,
+    DEFAULT_TRAIN,
+    DataFlags,
+    Output,
+    SubjectFlags,
+    TrainFlags,
+)
+from convscope.jobs import open_subject, print_run, read_dataset, resume_training, train_run
+from convscope.methods import METHODS
 
 app = App(
     name="convscope",
@@ -92,100 +99,23 @@ def report(run: str, /, *, output: Output = DEFAULT_OUTPUT) -> None:
     print_run(opened.path, read_dataset(opened, output), output, report=True)
 
 
-@app.command
-def filters(
-    run: str,
-    /,
-    *,
-    layer: str | None = None,
-    channel: int | None = None,
-    shared_scale: bool = False,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    output: Output = DEFAULT_OUTPUT,
-) -> None:
-    """Draw a convolution's filters: the first in colour, deeper ones as slices for each input channel.
-
-    Parameters
-    ----------
-    run
-        A run folder, or latest.
-    layer
-        The convolution (see: convscope layers RUN); otherwise the first.
-    channel
-        One output channel; otherwise all of the first convolution, or the strongest of a deeper one.
-    shared_scale
-        Colour all filters on one scale instead of each on its own.
-    out
-        The PNG to write; otherwise one in the run's pictures/.
-    """
-    from convscope.methods.filters import filters as draw
-    from convscope.train.run import open_run
-
-    opened = open_run(run)
-    network = opened.network(say=say)
-    save_picture(opened, network, draw(network, layer, channel, shared_scale=shared_scale), out, output)
+for name, entry in METHODS.items():
+    app.command(f"convscope.commands:{name}", name=name, help=f"Draw {entry.summary}.")
 
 
 @app.command
-def maps(
-    run: str,
-    /,
-    *,
-    layer: str | None = None,
-    channel: int | None = None,
-    image: str = "0",
-    shared_scale: bool = False,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    output: Output = DEFAULT_OUTPUT,
-) -> None:
-    """Draw what every channel of a layer gives for an image.
-
-    Parameters
-    ----------
-    run
-        A run folder, or latest.
-    layer
-        The layer (see: convscope layers RUN), or conv1 ... conv5; otherwise conv1.
-    channel
-        One channel; otherwise all.
-    image
-        A test image by its number, or an image file.
-    shared_scale
-        Colour all maps on one scale instead of each on its own.
-    out
-        The PNG to write; otherwise one in the run's pictures/.
-    """
-    from convscope.methods.feature_maps import feature_maps
-    from convscope.train.run import open_run
-
-    opened = open_run(run)
-    network = opened.network(say=say)
-    picture = feature_maps(
-        network, layer or "conv1", read_image(opened, network, image), channel, shared_scale=shared_scale
-    )
-    picture = replace(picture, name=f"{picture.name}-image-{Path(image).stem}")
-    save_picture(opened, network, picture, out, output)
-
-
-@app.command
-def layers(run_or_model: str, /, *, output: Output = DEFAULT_OUTPUT) -> None:
+def layers(network: str, /, *, subject: SubjectFlags = DEFAULT_SUBJECT, output: Output = DEFAULT_OUTPUT) -> None:
     """List a network's layers with output shapes and parameters.
 
     Parameters
     ----------
-    run_or_model
-        A run folder, latest, or a model's name (see: convscope models).
+    network
+        A run folder, latest, or a network (see: convscope models).
     """
     from convscope.hooks import list_layers
-    from convscope.models import MODELS, build_model
-    from convscope.train.run import open_run
 
-    if run_or_model in MODELS:
-        model, size = build_model(run_or_model, class_count=10, seed=0), (32, 32)
-    else:
-        network = open_run(run_or_model).network(say=say)
-        model, size = network.model, network.input_size
-    found = list_layers(model, size)
+    opened = open_subject(network, subject).network
+    found = list_layers(opened.model, opened.input_size, channels=len(opened.mean))
     rows = {
         layer.name: " ".join(
             filter(
@@ -195,7 +125,7 @@ def layers(run_or_model: str, /, *, output: Output = DEFAULT_OUTPUT) -> None:
         )
         for layer in found
     }
-    rows["parameters"] = str(sum(parameter.numel() for parameter in model.parameters()))
+    rows["parameters"] = str(sum(parameter.numel() for parameter in opened.model.parameters()))
     print_results(rows, as_json=output.json)
 
 
@@ -212,7 +142,12 @@ def models(*, output: Output = DEFAULT_OUTPUT) -> None:
     """List the models."""
     from convscope.models import MODELS
 
-    print_results({name: entry.summary for name, entry in MODELS.items()}, as_json=output.json)
+    others = {
+        "torchvision:NAME": "any classifier of torchvision, such as torchvision:vgg11; for looking into",
+        "timm:NAME": "any classifier of timm, such as timm:resnet26d; for looking into",
+        "MODULE:FUNCTION": "a function of yours that gives a convscope.Network or a torch.nn.Module",
+    }
+    print_results({name: entry.summary for name, entry in MODELS.items()} | others, as_json=output.json)
 
 
 @app.command

@@ -8,13 +8,16 @@ from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from convscope.types import Event, no_progress
 from convscope.types import Progress as ShowProgress
+
+LIST_ITEMS = 10
+"""How many items of a list are printed."""
 
 PLAIN_STEPS = 100
 """Steps between two lines of progress where there is no terminal to draw a bar on."""
@@ -26,12 +29,23 @@ def say(text: str) -> None:
 
 
 def print_results(values: Mapping[str, Any], *, as_json: bool = False) -> None:
-    """Results on standard output: `key: value` lines, or one line of JSON."""
+    """Results on standard output: `key: value` lines, long lists cut, or everything in one line of JSON."""
     if as_json:
         print(json.dumps(dict(values), ensure_ascii=False))
         return
     for key, value in values.items():
-        print(f"{key}: {value:.5g}" if isinstance(value, float) else f"{key}: {value}")
+        print(f"{key}: {_in_words(value)}")
+
+
+def _in_words(value: Any) -> str:
+    """A result as people read it."""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        more = f", … {len(items)} in all" if len(items) > LIST_ITEMS else ""
+        return ", ".join(_in_words(item) for item in items[:LIST_ITEMS]) + more or "none"
+    return str(value)
 
 
 @contextmanager

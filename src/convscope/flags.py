@@ -65,6 +65,20 @@ class TrainFlags:
     """The run folder to make; otherwise one under runs/."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SubjectFlags:
+    """How to open a network that is not a run."""
+
+    weights: str | None = None
+    """A .safetensors file for a network that is not a run, or pretrained, which downloads them."""
+    input_size: int | None = None
+    """Side in pixels of the images for a network that is not a run; otherwise its own."""
+    device: str = "auto"
+    """cpu, cuda or cuda:1; auto takes a CUDA GPU where there is one."""
+
+
 DEFAULT_DATA = DataFlags()
+DEFAULT_SUBJECT = SubjectFlags()
 DEFAULT_TRAIN = TrainFlags()
 DEFAULT_OUTPUT = Output()

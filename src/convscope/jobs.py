@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from convscope.console import TrainingDisplay, print_results, say, show_work
 from convscope.errors import DataError, Interrupted, UsageError
-from convscope.flags import DataFlags, Output, TrainFlags
+from convscope.flags import DEFAULT_DATA, DataFlags, Output, SubjectFlags, TrainFlags
 from convscope.tables import look_up
 
 if TYPE_CHECKING:
@@ -66,13 +66,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
         check_free(flags.out)
     if dataset.startswith("folder:"):  # so that the run can be resumed from elsewhere
         dataset = f"folder:{Path(dataset.removeprefix('folder:')).resolve()}"
-    options: dict[str, Any] = {
-        "data_dir": str(data.data_dir.resolve()) if data.data_dir else None,
-        "sources": list(data.source),
-        "image_size": data.image_size,
-        "skip_bad": data.skip_bad,
-        "seed": early.seed,
-    }
+    options = {**dataset_options(data), "seed": early.seed}
     with show_work(quiet=output.quiet) as progress:
         images = load_dataset(dataset, **options, progress=progress)
     recipe = override_recipe(named or default_recipe(len(images.train.labels)), **_overrides(flags))
@@ -97,6 +91,16 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
         )
         _follow(events, path, stop, output)
     print_run(path, images, output, report=report)
+
+
+def dataset_options(data: DataFlags) -> dict[str, Any]:
+    """What the flags say about a dataset, as it is kept in run.json."""
+    return {
+        "data_dir": str(data.data_dir.resolve()) if data.data_dir else None,
+        "sources": list(data.source),
+        "image_size": data.image_size,
+        "skip_bad": data.skip_bad,
+    }
 
 
 def command_line() -> str:
@@ -184,29 +188,92 @@ def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool) -> 
     print_results(results, as_json=output.json)
 
 
-def read_image(run: Run, network: Network, image: str) -> Tensor:
-    """The image (3, H, W) float32 in [0, 1]: a test image by its number, or a file fitted to the network's input."""
-    import torch
+class Subject:
+    """What a method looks at: a network, and the run that it comes from where there is one."""
 
-    if image.isdecimal():
-        images = run.dataset().test.images
-        if int(image) >= images.shape[0]:
-            raise UsageError(f"no test image {image}; allowed: 0 to {images.shape[0] - 1}, or an image file")
-        [pixels] = images.batches([torch.tensor([int(image)])])
-        return pixels[0].float() / 255
-    from convscope.data.decode import Unreadable, decode_image
+    def __init__(self, network: Network, run: Run | None = None) -> None:
+        self.network = network
+        self.run = run
+        self._own: Dataset | None = None
 
-    try:
-        return torch.from_numpy(decode_image(image, network.input_size[0])).float() / 255
-    except Unreadable as error:
-        raise DataError(f"image {image}: {error}; allowed: a test image's number or an image file") from error
+    @property
+    def path(self) -> Path | None:
+        """The run's folder, where results are kept and found again."""
+        return self.run.path if self.run else None
+
+    def first_layer(self) -> str:
+        """The network's first convolution."""
+        from convscope.hooks import convolutions
+
+        found = convolutions(self.network.model)
+        if not found:
+            raise UsageError(f"{self.network.name} has no convolution; name a layer with --layer")
+        return found[0]
+
+    def dataset(self, name: str | None, data: DataFlags, output: Output) -> Dataset | None:
+        """The dataset of that name, else the run's own; None where there is neither."""
+        from convscope.data import load_dataset
+
+        if name is not None:
+            options = dataset_options(data)
+            if name.startswith("folder:"):
+                options["image_size"] = data.image_size or self.network.input_size[0]
+            with show_work(quiet=output.quiet) as progress:
+                return load_dataset(name, **options, progress=progress)
+        if self.run and not self._own:
+            self._own = read_dataset(self.run, output)
+        return self._own
+
+    def image(self, image: str, output: Output) -> Tensor:
+        """The image (C, H, W) float32 in [0, 1]: a test image by its number, or a file fitted to the network."""
+        import torch
+
+        from convscope.data.decode import Unreadable, decode_image
+
+        if image.isdecimal():
+            dataset = self.dataset(None, DEFAULT_DATA, output)
+            if dataset is None:
+                raise UsageError("a network that is not a run has no test images; allowed: --image FILE")
+            images = dataset.test.images
+            if int(image) >= images.shape[0]:
+                raise UsageError(f"no test image {image}; allowed: 0 to {images.shape[0] - 1}, or an image file")
+            [pixels] = images.batches([torch.tensor([int(image)])])
+        else:
+            try:
+                pixels = torch.from_numpy(decode_image(image, self.network.input_size[0]))[None]
+            except Unreadable as error:
+                raise DataError(f"image {image}: {error}; allowed: a test image's number or an image file") from error
+        rgb = pixels[0].float() / 255
+        return rgb.mean(0, keepdim=True) if len(self.network.mean) == 1 else rgb
 
 
-def save_picture(run: Run, network: Network, picture: Picture, out: Path | None, output: Output) -> None:
+def open_subject(name: str, flags: SubjectFlags) -> Subject:
+    """The run of that folder, or "latest", or one of our models, or another network by its source and name."""
+    from convscope.models import MODELS
+    from convscope.models.zoo import zoo_network
+    from convscope.train.engine import place, select_device
+    from convscope.train.run import open_run
+
+    device = select_device(flags.device)
+    if name not in MODELS and (":" not in name or Path(name).exists()):
+        if flags.weights or flags.input_size:
+            raise UsageError("--weights and --input-size are for networks that are not runs; a run has its own")
+        run = open_run(name)
+        network = run.network(say=say)
+    else:
+        run = None
+        network = zoo_network(name, weights=flags.weights, image_size=flags.input_size, say=say)
+    place(network.model, device)
+    return Subject(network, run)
+
+
+def save_picture(subject: Subject, picture: Picture, out: Path | None, output: Output) -> Path:
     """Write a picture to a PNG that says where it comes from, and print where, with its numbers."""
     from convscope.paint import save_png
 
-    provenance = {"Command": command_line(), "Run": str(run.path), "Weights": f"SHA-256 {network.weights_sha256}"}
-    path = out or run.path / "pictures" / f"{picture.name}.png"
+    provenance = {"Command": command_line(), "Weights": f"SHA-256 {subject.network.weights_sha256}"}
+    provenance |= {"Run": str(subject.path)} if subject.path else {}
+    path = out or (subject.path or Path()) / "pictures" / f"{picture.name}.png"
     save_png(replace(picture, provenance={**picture.provenance, **provenance}), path)
     print_results({"picture": str(path), **picture.numbers}, as_json=output.json)
+    return path

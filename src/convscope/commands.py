@@ -1,0 +1,150 @@
+"""A command for each method, made from its signature when it is asked for: its needs and knobs become flags."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from docstring_parser import DocstringStyle, parse
+
+from convscope.console import show_work
+from convscope.errors import Interrupted, UsageError
+from convscope.flags import DEFAULT_DATA, DEFAULT_OUTPUT, DEFAULT_SUBJECT, DataFlags, Output, SubjectFlags
+from convscope.jobs import Subject, open_subject, save_picture
+from convscope.methods import METHODS
+from convscope.tables import look_up
+
+GIVEN = ("progress", "store")
+"""Keyword parameters that no flag sets: the terminal's progress, and the run's folder."""
+
+HELP = {
+    "layer": "The layer (see: convscope layers), or conv1 ... conv5; otherwise the first convolution, or the method's"
+    " own choice.",
+    "channel": "One channel, several (0-15 or 1,5,9), all, or a class of the head; otherwise the method's choice.",
+    "image": "A test image by its number, or an image file.",
+    "dataset": "The images to look through (see: convscope datasets); otherwise those that the run was trained on.",
+    "out": "The PNG to write; otherwise one in the run's pictures/, or in pictures/.",
+}
+
+
+def __getattr__(name: str) -> Callable[..., None]:
+    """The command of that method: what cyclopts imports when it is called for."""
+    if name in METHODS:
+        return method_command(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def method_command(name: str) -> Callable[..., None]:
+    """A function that draws the method's picture, with a signature and a docstring that cyclopts turns into flags."""
+    method = look_up(METHODS, name, kind="method").load()
+    needs, knobs = _parameters(method)
+    docs = parse(inspect.getdoc(method) or "", style=DocstringStyle.NUMPYDOC)
+    told = {each.arg_name: " ".join((each.description or "").split()) for each in docs.params}
+
+    def draw(network: str, /, **values: Any) -> None:
+        _draw(name, network, needs, [knob.name for knob in knobs], values)
+
+    fields: dict[str, tuple[Any, Any]] = {}
+    for need in needs:
+        default = "0" if need == "image" else None
+        fields[need] = (Annotated[str | None, Parameter(help=HELP[need])], default)
+    for knob in knobs:
+        fields[knob.name] = (
+            Annotated[_flag_type(knob.annotation), Parameter(help=told.get(knob.name))],
+            knob.default,
+        )
+    fields["out"] = (Annotated[Path | None, Parameter(name=["--out", "-o"], help=HELP["out"])], None)
+    fields["subject"] = (SubjectFlags, DEFAULT_SUBJECT)
+    if "dataset" in needs:
+        fields["data"] = (DataFlags, DEFAULT_DATA)
+    fields["output"] = (Output, DEFAULT_OUTPUT)
+    network = Annotated[str, Parameter(help="A run folder, latest, or a network (see: convscope models).")]
+    draw.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
+        [
+            inspect.Parameter("network", inspect.Parameter.POSITIONAL_ONLY, annotation=network),
+            *(
+                inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+                for key, (kind, default) in fields.items()
+            ),
+        ]
+    )
+    draw.__annotations__ = {"network": network, **{key: kind for key, (kind, _) in fields.items()}, "return": None}
+    draw.__doc__ = docs.short_description
+    draw.__name__ = name
+    return draw
+
+
+def _parameters(method: Callable[..., Any]) -> tuple[list[str], list[inspect.Parameter]]:
+    """The method's needs but the network, by name, and its knobs."""
+    parameters = inspect.signature(method, eval_str=True).parameters.values()
+    needs = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD and each.name != "network"]
+    return needs, [each for each in parameters if each.kind is each.KEYWORD_ONLY and each.name not in GIVEN]
+
+
+def _flag_type(annotation: Any) -> Any:
+    """A knob's type as a flag: tensors, which only Python can give, left out of a union."""
+    members = typing.get_args(annotation)
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return annotation
+    plain = [member for member in members if member.__module__ in ("builtins", "pathlib", "typing")]
+    return typing.Union[tuple(plain)]  # noqa: UP007 - members are only known now
+
+
+def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dict[str, Any]) -> None:
+    """Open the network, fill the method's needs, draw, and save."""
+    method = METHODS[name].load()
+    output: Output = values.get("output", DEFAULT_OUTPUT)
+    subject = open_subject(place, values.get("subject", DEFAULT_SUBJECT))
+    given: dict[str, Any] = {knob: values[knob] for knob in knobs if knob in values}
+    with show_work(quiet=output.quiet) as progress:
+        for need in needs:
+            given[need] = _need(need, method, subject, values, output)
+        keywords = inspect.signature(method).parameters
+        given |= {"progress": progress} if "progress" in keywords else {}
+        given |= {"store": subject.path} if "store" in keywords and subject.path else {}
+        picture = method(subject.network, **given)
+    if "image" in needs:
+        picture = replace(picture, name=f"{picture.name}-image-{Path(values.get('image', '0')).stem}")
+    path = save_picture(subject, picture, values.get("out"), output)
+    if picture.numbers.get("interrupted"):
+        raise Interrupted(f"stopped; what was drawn until then is {path}")
+
+
+def _need(need: str, method: Callable[..., Any], subject: Subject, values: dict[str, Any], output: Output) -> Any:
+    """What one of the method's needs is filled with."""
+    value = values.get(need)
+    if need == "image":
+        return subject.image(value or "0", output)
+    if need == "dataset":
+        return subject.dataset(value, values.get("data", DEFAULT_DATA), output)
+    if need == "channel":
+        return parse_channels(value)
+    required = inspect.signature(method).parameters[need].default is inspect.Parameter.empty
+    return subject.first_layer() if value is None and required else value
+
+
+def parse_channels(text: str | None) -> int | str | list[int] | None:
+    """The channels that a flag names: a number, numbers and ranges, or words left to the method.
+
+    >>> parse_channels("3"), parse_channels("0-2,7"), parse_channels("all"), parse_channels(None)
+    (3, [0, 1, 2, 7], 'all', None)
+    """
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(text)
+    if not set(text) <= set("0123456789,-"):
+        return text
+    chosen: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise UsageError(f'channels "{text}"; allowed: a number, or numbers and ranges such as 0-15,20')
+        chosen += range(int(first), int(last or first) + 1)
+    return chosen
