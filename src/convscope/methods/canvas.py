@@ -48,9 +48,7 @@ def random_canvas(
     >>> canvas.images().shape, len(canvas.parameters)
     (torch.Size([2, 3, 8, 12]), 1)
     """
-    if parameterization not in PARAMETERIZATIONS:
-        allowed = ", ".join(PARAMETERIZATIONS)
-        raise UsageError(f'no parameterization "{parameterization}"; allowed: {allowed}')
+    check_parameterization(parameterization)
     planes = torch.stack([noise(key, (len(statistics.mean), *size)) for key in keys]).to(device)  # (N, C, H, W)
     if parameterization == "pixel":
         uniform = torch.special.erf(planes / 2**0.5)  # in [-1, 1]
@@ -84,6 +82,12 @@ def canvas_from(
     planes = torch.einsum("cd,ndhw->nchw", inverse, values)
     spectrum = statistics.resized(size).spectrum.to(images.device)
     return _fourier(torch.fft.rfft2(planes, norm="ortho") / spectrum, size, statistics)
+
+
+def check_parameterization(name: str) -> None:
+    """Raise UsageError for a name that is not a parameterization's."""
+    if name not in PARAMETERIZATIONS:
+        raise UsageError(f'no parameterization "{name}"; allowed: {", ".join(PARAMETERIZATIONS)}')
 
 
 def noise(key: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,270 @@
+"""What a channel answers to most, drawn by gradient ascent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convscope.errors import UsageError
+from convscope.hooks import frozen_eval, resolve_layer
+from convscope.methods.canvas import Parameterization, check_parameterization
+from convscope.methods.excite import Excited, chunks, excite, joined
+from convscope.methods.image_statistics import statistics_for
+from convscope.methods.needs import Channels, as_rgb, choose_channels, layer_maps, slug
+from convscope.methods.objectives import AIMS, Aim
+from convscope.methods.reference import Reference, reference
+from convscope.paint import image_picture
+from convscope.types import Dataset, Network, Picture, Progress, no_progress
+
+MOST = 16  # channels, unless more are asked for
+
+
+def maximize(
+    network: Network,
+    layer: str,
+    channel: Channels = None,
+    dataset: Dataset | None = None,
+    *,
+    parameterization: Parameterization = "fourier",
+    objective: Literal["channel", "position"] | Tensor = "channel",
+    steps: int = 64,
+    variants: int = 1,
+    frames: int = 1,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> Picture:
+    """For each channel the image, of the network's input size, that excites it most: activation maximization.
+
+    Without `channel`, the first 16. The values are colours (channels × variants × frames, 3, H, W). The
+    objective is taken before the layer's ReLU; a direction (K,) over the layer's channels is also one, and is
+    drawn instead of channels. Colours and frequencies come from the dataset's training images, or without one
+    from the network's mean and deviation. Ctrl-C gives what is drawn so far.
+
+    The numbers, a list of one for each channel and variant: `activation` the highest value at any position, for
+    the image as it is; `ratio` this over the highest that up to 1,000 training images give (`dataset_maximum`);
+    `objective` what was climbed, with its start and the mean over those images; `agreement` of two random
+    starts, of which the better is shown: the cosine between the changes of the layer's mean response. Of
+    several variants, instead, their `likeness`. `dead_channels` are moved by nothing or above zero for none of
+    those images.
+
+    Raises UsageError for a layer, channel or knob that is not. After Erhan et al. 2009 (Université de Montréal,
+    report 1341), Olah et al. 2017 (doi:10.23915/distill.00007) and, for maco, Fel et al. 2023 (arXiv:2306.06805).
+
+    Parameters
+    ----------
+    parameterization
+        fourier (decorrelated frequencies and colours), maco (phases only) or pixel (each for itself).
+    objective
+        channel (the mean over positions) or position (the centre alone).
+    steps
+        Steps of gradient ascent.
+    variants
+        Images a channel, kept different from each other.
+    frames
+        Snapshots along the ascent, a column each; the last is the end.
+    seed
+        Decides the random starts.
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU())
+    >>> network = Network(model, (0.5,) * 3, (0.25,) * 3, (16, 16), ("a", "b"), "tiny")
+    >>> picture = maximize(network, "0", [2, 5], steps=4)
+    >>> picture.values.shape, picture.numbers["channels"]
+    ((2, 3, 16, 16), [2, 5])
+    """
+    name = resolve_layer(network.model, layer, model_name=network.name)
+    check_parameterization(parameterization)
+    _check_counts(seed=seed, steps=steps, variants=variants, frames=frames)
+    available = _channel_count(network, name)
+    aim, direction = _aim(objective, available, name)
+    chosen = (
+        [0]
+        if direction is not None
+        else choose_channels(channel, available, layer=layer, most=MOST, class_names=network.class_names)
+    )
+    statistics = statistics_for(network, dataset)
+    yardstick = None if dataset is None else reference(network, name, dataset, aim, direction=direction)
+    shown = _frame_steps(steps, frames)
+    parts, drawn = chunks(chosen, network.input_size, variants=variants), list[Excited]()
+    for number, part in enumerate(parts):
+
+        def tell(what: str, done: int, _total: int | None, number: int = number) -> None:
+            progress(what, number * steps + done, len(parts) * steps)
+
+        drawn.append(
+            excite(
+                network,
+                name,
+                part,
+                statistics,
+                aim=aim,
+                direction=direction,
+                parameterization=parameterization,
+                steps=steps,
+                variants=variants,
+                seed=seed,
+                keep=shown[:-1],
+                progress=tell,
+            )
+        )
+        if drawn[-1].interrupted:
+            break
+    excited = joined(drawn)
+    tiles = len(excited.images)
+    owners = [index for index in chosen for _ in range(variants)][:tiles]
+    numbers = _numbers(excited, owners, yardstick, directed=direction is not None)
+    called = _names(network, name, owners, available, directed=direction is not None)
+    own_labels = _labels(called, owners, numbers)
+    labels = [label if step == shown[-1] else f"step {step}" for label in own_labels for step in shown]
+    images = torch.stack([*(excited.frames[step] for step in shown[:-1]), excited.images], dim=1).flatten(0, 1)
+    picture = image_picture(
+        f"maximize-{slug(layer)}" + (f"-{slug(str(channel))}" if isinstance(channel, (int, str)) else ""),
+        f"What excites {_what(direction is not None, aim)} of {layer} most",
+        as_rgb(images),
+        captions=labels,
+        caption=_reading(aim, parameterization, numbers, yardstick, variants=variants, frames=frames),
+        provenance={
+            "Method": "maximize",
+            "Network": network.name,
+            "Layer": name,
+            "Parameterization": parameterization,
+            "Steps": str(steps),
+            "Seed": str(seed),
+            "Statistics": "assumed" if dataset is None else dataset.name,
+        },
+        columns=variants * frames if variants * frames > 1 else None,
+    )
+    return replace(picture, numbers=numbers)
+
+
+def _check_counts(*, seed: int, **counts: int) -> None:
+    """Raise UsageError for a knob that is too small."""
+    for name, value, least in [*((name, value, 1) for name, value in counts.items()), ("seed", seed, 0)]:
+        if value < least:
+            raise UsageError(f"{name} {value}; allowed: {least} or more")
+
+
+def _channel_count(network: Network, layer: str) -> int:
+    """How many channels the layer has, from one pass."""
+    with frozen_eval(network.model), torch.no_grad():
+        return layer_maps(network, layer, torch.zeros(1, len(network.mean), *network.input_size)).shape[1]
+
+
+def _aim(objective: str | Tensor, available: int, layer: str) -> tuple[Aim, Tensor | None]:
+    """What to climb, and the direction, where it is one."""
+    if isinstance(objective, Tensor):
+        if objective.shape != (available,):
+            raise UsageError(f"a direction of shape {tuple(objective.shape)} in {layer}; allowed: ({available},)")
+        return "channel", objective.detach()
+    if objective not in AIMS:
+        raise UsageError(f'no objective "{objective}"; allowed: {", ".join(AIMS)}, or a tensor ({available},)')
+    return objective, None
+
+
+def _frame_steps(steps: int, frames: int) -> list[int]:
+    """The steps after which images are shown: the last, and before it the start and powers of a common factor.
+
+    >>> _frame_steps(64, 5), _frame_steps(64, 1)
+    ([0, 1, 4, 16, 64], [64])
+    """
+    if frames == 1:
+        return [steps]
+    later = np.geomspace(1, steps, frames - 1).round().astype(int) if frames > 2 else np.array([steps])
+    return list(dict.fromkeys([0, *later.tolist()]))
+
+
+def _numbers(
+    excited: Excited, owners: Sequence[int], yardstick: Reference | None, *, directed: bool
+) -> dict[str, Any]:
+    """The evidence, tile by tile."""
+    activations = excited.activations.tolist()
+    maxima = [None] * len(owners) if yardstick is None else yardstick.maxima[list(owners)].tolist()
+    dead = excited.still if yardstick is None else excited.still | yardstick.dead[list(owners)]
+    numbers: dict[str, Any] = {
+        "channels": None if directed else list(owners),
+        "activation": activations,
+        "dataset_maximum": maxima,
+        "ratio": [
+            reached / highest if highest is not None and highest > 0 else None
+            for reached, highest in zip(activations, maxima, strict=True)
+        ],
+        "objective": excited.scores.tolist(),
+        "objective_at_start": excited.start_scores.tolist(),
+        "objective_dataset_mean": None if yardstick is None else yardstick.means[list(owners)].tolist(),
+        "dead_channels": list(
+            dict.fromkeys(index for index, is_dead in zip(owners, dead.tolist(), strict=True) if is_dead)
+        ),
+    }
+    if excited.agreements is not None:
+        numbers["agreement"] = excited.agreements.tolist()
+    if excited.likenesses is not None:
+        numbers["likeness"] = excited.likenesses.tolist()
+    if excited.interrupted:
+        numbers["interrupted"] = True
+    return numbers
+
+
+def _names(network: Network, layer: str, owners: Sequence[int], available: int, *, directed: bool) -> list[str]:
+    """What each tile's channel is called: its class in the head, else its number."""
+    if directed:
+        return ["direction"] * len(owners)
+    is_head = isinstance(network.model.get_submodule(layer), nn.Linear) and len(network.class_names) == available
+    return [network.class_names[index] if is_head else str(index) for index in owners]
+
+
+def _labels(called: Sequence[str], owners: Sequence[int], numbers: dict[str, Any]) -> list[str]:
+    """Two lines a tile: the channel, then what it reached and how far two starts agree."""
+    labels: list[str] = []
+    for tile, name in enumerate(called):
+        ratio, dead = numbers["ratio"][tile], owners[tile] in numbers["dead_channels"]
+        reached = f"{numbers['activation'][tile]:.3g}" if ratio is None else f"{ratio:.1f}×"
+        agreed = f", seeds {numbers['agreement'][tile]:.2f}" if "agreement" in numbers else ""
+        labels.append(f"{name}, dead" if dead else f"{name}\n{reached}{agreed}")
+    return labels
+
+
+def _what(directed: bool, aim: Aim) -> str:
+    """What is excited, in words."""
+    if directed:
+        return "a direction"
+    return "channels" if aim == "channel" else "the centre of channels"
+
+
+def _reading(
+    aim: Aim,
+    parameterization: Parameterization,
+    numbers: dict[str, Any],
+    yardstick: Reference | None,
+    *,
+    variants: int,
+    frames: int,
+) -> str:
+    """How to read the picture, and what not to conclude."""
+    where = "everywhere" if aim == "channel" else "at the centre"
+    texts = [f"Each tile was drawn by gradient ascent, from noise, to excite one channel {where}."]
+    if frames > 1:
+        texts.append("A row shows the ascent from its start to its end.")
+    if variants > 1:
+        texts.append("Variants of a channel were kept unlike each other: what they share is what it answers to.")
+    if yardstick is None:
+        texts.append("The number is the activation reached; no dataset says whether that is much.")
+    else:
+        texts.append(
+            f"1.0× is the highest activation that {yardstick.images} training images give; far more than that is "
+            "an image unlike any of them."
+        )
+    if "agreement" in numbers:
+        texts.append(
+            "Seeds tells how alike two random starts end for the layer; different channels often reach 0.5, so only "
+            "near 1 is the picture the channel's rather than the start's."
+        )
+    if numbers["dead_channels"]:
+        texts.append("A dead channel answers to nothing, and its tile means nothing.")
+    if parameterization == "pixel":
+        texts.append("Free pixels gather fine noise that no photograph has.")
+    texts.append("The tile is what excites the channel most, not all that it answers to: look at its top images too.")
+    return " ".join(texts)

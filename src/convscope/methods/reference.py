@@ -1,0 +1,48 @@
+"""What a layer's channels reach over a sample of a dataset: the yardstick for pictures that excite them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from convscope.hooks import frozen_eval
+from convscope.methods.needs import layer_maps
+from convscope.methods.objectives import Aim, own_maps, score
+from convscope.types import Dataset, Network
+
+IMAGES = 1000
+PIXELS = 2**18  # fed at once
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Of each channel before its ReLU, or of one direction, over the sampled training images."""
+
+    maxima: Tensor  # (K,): the highest value at any position
+    means: Tensor  # (K,): the mean score
+    dead: Tensor  # (K,) bool: the layer ends in a ReLU that lets nothing of the channel through
+    images: int  # how many were looked at
+
+
+def reference(
+    network: Network, layer: str, dataset: Dataset, aim: Aim, *, direction: Tensor | None = None, most: int = IMAGES
+) -> Reference:
+    """The highest value and the mean score of each channel over up to `most` training images, evenly spaced.
+
+    The layer is a dotted name. With a direction (K,), of that alone.
+    """
+    total, _, height, width = dataset.train.images.shape
+    chosen = torch.linspace(0, total - 1, min(most, total)).long()
+    maxima, scores, rectified = [], [], False
+    with frozen_eval(network.model), torch.no_grad():
+        for batch in dataset.train.images.batches(chosen.split(max(1, PIXELS // (height * width)))):
+            images = batch.float() / 255
+            maps = layer_maps(network, layer, images, before_relu=True)
+            rectified = rectified or not torch.equal(maps, layer_maps(network, layer, images))
+            maps = maps if direction is None else own_maps(maps, [], direction)
+            maxima.append(maps.amax((0, 2, 3)))
+            scores.append(score(maps, aim).sum(0))
+    highest, means = torch.stack(maxima).amax(0).cpu(), torch.stack(scores).sum(0).cpu() / len(chosen)
+    return Reference(highest, means, (highest <= 0) & rectified, len(chosen))
