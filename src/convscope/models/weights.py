@@ -47,6 +47,9 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str, k
     another entry is missing or has another shape.
     """
     own = model.state_dict()
+    if keep_head and all(name in weights and weights[name].shape == own[name].shape for name in own):
+        model.load_state_dict({name: weights[name] for name in own})  # also where no head can be told
+        return sorted(weights.keys() - own.keys())
     head = head_name(model) + "."
     head_fits = keep_head and all(
         name in weights and weights[name].shape == own[name].shape for name in own if name.startswith(head)

@@ -135,7 +135,7 @@ def _factory(name: str, pretrained: bool, image_size: int | None, say: Callable[
     if not isinstance(made, nn.Module):
         raise UsageError(f"{name} gives a {type(made).__name__}; allowed: a torch.nn.Module or a convscope.Network")
     if image_size is None:
-        raise UsageError(f"{name} does not say what it is fed: name --image-size, or let it give a convscope.Network")
+        raise UsageError(f"{name} does not say what it is fed: name --input-size, or let it give a convscope.Network")
     say(f"{name} is fed images with mean 0.5 and deviation 0.25; let it give a convscope.Network for others")
     return Network(made, (0.5,) * 3, (0.25,) * 3, (image_size, image_size), (), name)
 

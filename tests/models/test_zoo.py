@@ -1,0 +1,115 @@
+"""Other people's networks come with what their sources say they are fed, and mistakes are one line."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from convscope.errors import CheckpointError, UsageError
+from convscope.models.zoo import zoo_network
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+def test_torchvision_gives_its_own_numbers_and_the_seed_its_weights(said):
+    models = pytest.importorskip("torchvision").models
+    network = zoo_network("torchvision:squeezenet1_1", image_size=64, say=said.append)
+    transforms = models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    assert network.mean == tuple(transforms.mean)
+    assert network.std == tuple(transforms.std)
+    assert network.input_size == (64, 64)
+    assert network.class_names[:2] == ("tench", "goldfish")
+    assert not network.model.training
+    again = zoo_network("torchvision:squeezenet1_1", image_size=64)
+    assert all(torch.equal(a, b) for a, b in zip(network.model.parameters(), again.model.parameters(), strict=True))
+    assert said == [
+        "torchvision:squeezenet1_1 has random weights; --weights FILE reads some, --weights pretrained downloads them"
+    ]
+    assert zoo_network("torchvision:squeezenet1_1").input_size == (224, 224)
+
+
+def test_weights_from_a_file_are_those(tmp_path, said):
+    pytest.importorskip("torchvision")
+    expected = zoo_network("torchvision:squeezenet1_1", seed=5).model.state_dict()
+    save_file(expected, tmp_path / "weights.safetensors")
+    network = zoo_network("torchvision:squeezenet1_1", weights=str(tmp_path / "weights.safetensors"), say=said.append)
+    assert all(torch.equal(value, expected[key]) for key, value in network.model.state_dict().items())
+    assert said == []
+    with pytest.raises(CheckpointError, match="another model"):
+        zoo_network("resnet8", weights=str(tmp_path / "weights.safetensors"))
+
+
+def test_timm_gives_its_own_numbers():
+    pytest.importorskip("timm")
+    network = zoo_network("timm:test_resnet")
+    assert len(network.mean) == len(network.std) == 3
+    assert network(torch.zeros(1, 3, *network.input_size)).shape == (1, len(network.class_names))
+
+
+@pytest.fixture
+def factories(tmp_path, monkeypatch):
+    (tmp_path / "nets_of_mine.py").write_text(
+        textwrap.dedent(
+            """
+            from torch import nn
+            from convscope.types import Network
+
+            def bare():
+                return nn.Conv2d(3, 4, 3)
+
+            def whole():
+                return Network(bare(), (0.1,), (0.2,), (9, 11), ("a",), "mine")
+
+            def wrong():
+                return 3
+            """
+        )
+    )
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("nets_of_mine", None)
+
+
+def test_a_function_in_the_current_folder_gives_a_network_or_a_model(factories, said):
+    path = list(sys.path)
+    assert zoo_network("nets_of_mine:whole").input_size == (9, 11)
+    bare = zoo_network("nets_of_mine:bare", image_size=20, say=said.append)
+    assert (bare.input_size, bare.mean) == ((20, 20), (0.5, 0.5, 0.5))
+    assert "mean 0.5 and deviation 0.25" in said[0]
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("nonsense", {}, 'no network "nonsense"; allowed: torchvision:NAME, timm:NAME or module:factory'),
+        ("torchvision:resnet81", {}, 'no network "resnet81" in torchvision; closest: .*resnet18'),
+        ("timm:resnet26e", {}, 'no network "resnet26e" in timm; closest: .*resnet26'),
+        ("no_such_module:make", {}, 'no network "no_such_module:make": No module named'),
+        ("nets_of_mine:whol", {}, 'no function "whol" in nets_of_mine; closest: whole'),
+        ("nets_of_mine:wrong", {}, "nets_of_mine:wrong gives a int; allowed"),
+        ("nets_of_mine:bare", {}, "nets_of_mine:bare does not say what it is fed: name --input-size"),
+        ("nets_of_mine:bare", {"weights": "pretrained"}, "pretrained is for torchvision and timm"),
+        ("resnet8", {"weights": "pretrained"}, "resnet8 is trained by convscope run"),
+    ],
+)
+def test_mistakes_are_told(name, options, message, factories):
+    for package in ("torchvision", "timm"):
+        if name.startswith(package):
+            pytest.importorskip(package)
+    with pytest.raises(UsageError, match=message):
+        zoo_network(name, **options)
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(UsageError) as caught:
+        zoo_network("timm:resnet26d")
+    assert str(caught.value) == "timm:NAME needs timm: pip install 'convscope[zoo]'"
