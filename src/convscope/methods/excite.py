@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,19 @@ class Excited:
     likenesses: Tensor | None  # (M,) in [0, 1]: to the other variants; None without
     still: Tensor  # (M,) bool: nothing moved the score
     interrupted: bool
+
+    def pick(self, index: int) -> Excited:
+        """One image alone, with its evidence."""
+
+        def cut(value: Any) -> Any:
+            return value[index : index + 1] if isinstance(value, Tensor) else value
+
+        frames = {step: cut(images) for step, images in self.frames.items()}
+        return replace(
+            self,
+            frames=frames,
+            **{each.name: cut(getattr(self, each.name)) for each in fields(self) if each.name != "frames"},
+        )
 
 
 def excite(

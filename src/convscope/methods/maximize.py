@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, resolve_layer
 from convscope.methods.canvas import Parameterization, check_parameterization
 from convscope.methods.excite import Excited, chunks, excite, joined
+from convscope.methods.excited_picture import excited_picture
 from convscope.methods.image_statistics import statistics_for
-from convscope.methods.needs import Channels, as_rgb, choose_channels, layer_maps, slug
+from convscope.methods.needs import Channels, choose_channels, layer_maps
 from convscope.methods.objectives import AIMS, Aim
-from convscope.methods.reference import Reference, reference
-from convscope.paint import image_picture
+from convscope.methods.reference import reference
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
 MOST = 16  # channels, unless more are asked for
@@ -70,6 +68,7 @@ def maximize(
     seed
         Decides the random starts.
 
+    >>> from torch import nn
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU())
     >>> network = Network(model, (0.5,) * 3, (0.25,) * 3, (16, 16), ("a", "b"), "tiny")
     >>> picture = maximize(network, "0", [2, 5], steps=4)
@@ -113,32 +112,23 @@ def maximize(
         )
         if drawn[-1].interrupted:
             break
-    excited = joined(drawn)
-    tiles = len(excited.images)
-    owners = [index for index in chosen for _ in range(variants)][:tiles]
-    numbers = _numbers(excited, owners, yardstick, directed=direction is not None)
-    called = _names(network, name, owners, available, directed=direction is not None)
-    own_labels = _labels(called, owners, numbers)
-    labels = [label if step == shown[-1] else f"step {step}" for label in own_labels for step in shown]
-    images = torch.stack([*(excited.frames[step] for step in shown[:-1]), excited.images], dim=1).flatten(0, 1)
-    picture = image_picture(
-        f"maximize-{slug(layer)}" + (f"-{slug(str(channel))}" if isinstance(channel, (int, str)) else ""),
-        f"What excites {_what(direction is not None, aim)} of {layer} most",
-        as_rgb(images),
-        captions=labels,
-        caption=_reading(aim, parameterization, numbers, yardstick, variants=variants, frames=frames),
+    return excited_picture(
+        network,
+        name,
+        joined(drawn),
+        [index for part in parts[: len(drawn)] for index in part for _ in range(variants)],
+        yardstick,
+        called=layer + (f"-{channel}" if isinstance(channel, (int, str)) else ""),
+        aim="direction" if direction is not None else aim,
+        steps=shown,
+        variants=variants,
         provenance={
-            "Method": "maximize",
-            "Network": network.name,
-            "Layer": name,
             "Parameterization": parameterization,
             "Steps": str(steps),
             "Seed": str(seed),
             "Statistics": "assumed" if dataset is None else dataset.name,
         },
-        columns=variants * frames if variants * frames > 1 else None,
     )
-    return replace(picture, numbers=numbers)
 
 
 def _check_counts(*, seed: int, **counts: int) -> None:
@@ -175,96 +165,3 @@ def _frame_steps(steps: int, frames: int) -> list[int]:
         return [steps]
     later = np.geomspace(1, steps, frames - 1).round().astype(int) if frames > 2 else np.array([steps])
     return list(dict.fromkeys([0, *later.tolist()]))
-
-
-def _numbers(
-    excited: Excited, owners: Sequence[int], yardstick: Reference | None, *, directed: bool
-) -> dict[str, Any]:
-    """The evidence, tile by tile."""
-    activations = excited.activations.tolist()
-    maxima = [None] * len(owners) if yardstick is None else yardstick.maxima[list(owners)].tolist()
-    dead = excited.still if yardstick is None else excited.still | yardstick.dead[list(owners)]
-    numbers: dict[str, Any] = {
-        "channels": None if directed else list(owners),
-        "activation": activations,
-        "dataset_maximum": maxima,
-        "ratio": [
-            reached / highest if highest is not None and highest > 0 else None
-            for reached, highest in zip(activations, maxima, strict=True)
-        ],
-        "objective": excited.scores.tolist(),
-        "objective_at_start": excited.start_scores.tolist(),
-        "objective_dataset_mean": None if yardstick is None else yardstick.means[list(owners)].tolist(),
-        "dead_channels": list(
-            dict.fromkeys(index for index, is_dead in zip(owners, dead.tolist(), strict=True) if is_dead)
-        ),
-    }
-    if excited.agreements is not None:
-        numbers["agreement"] = excited.agreements.tolist()
-    if excited.likenesses is not None:
-        numbers["likeness"] = excited.likenesses.tolist()
-    if excited.interrupted:
-        numbers["interrupted"] = True
-    return numbers
-
-
-def _names(network: Network, layer: str, owners: Sequence[int], available: int, *, directed: bool) -> list[str]:
-    """What each tile's channel is called: its class in the head, else its number."""
-    if directed:
-        return ["direction"] * len(owners)
-    is_head = isinstance(network.model.get_submodule(layer), nn.Linear) and len(network.class_names) == available
-    return [network.class_names[index] if is_head else str(index) for index in owners]
-
-
-def _labels(called: Sequence[str], owners: Sequence[int], numbers: dict[str, Any]) -> list[str]:
-    """Two lines a tile: the channel, then what it reached and how far two starts agree."""
-    labels: list[str] = []
-    for tile, name in enumerate(called):
-        ratio, dead = numbers["ratio"][tile], owners[tile] in numbers["dead_channels"]
-        reached = f"{numbers['activation'][tile]:.3g}" if ratio is None else f"{ratio:.1f}×"
-        agreed = f", seeds {numbers['agreement'][tile]:.2f}" if "agreement" in numbers else ""
-        labels.append(f"{name}, dead" if dead else f"{name}\n{reached}{agreed}")
-    return labels
-
-
-def _what(directed: bool, aim: Aim) -> str:
-    """What is excited, in words."""
-    if directed:
-        return "a direction"
-    return "channels" if aim == "channel" else "the centre of channels"
-
-
-def _reading(
-    aim: Aim,
-    parameterization: Parameterization,
-    numbers: dict[str, Any],
-    yardstick: Reference | None,
-    *,
-    variants: int,
-    frames: int,
-) -> str:
-    """How to read the picture, and what not to conclude."""
-    where = "everywhere" if aim == "channel" else "at the centre"
-    texts = [f"Each tile was drawn by gradient ascent, from noise, to excite one channel {where}."]
-    if frames > 1:
-        texts.append("A row shows the ascent from its start to its end.")
-    if variants > 1:
-        texts.append("Variants of a channel were kept unlike each other: what they share is what it answers to.")
-    if yardstick is None:
-        texts.append("The number is the activation reached; no dataset says whether that is much.")
-    else:
-        texts.append(
-            f"1.0× is the highest activation that {yardstick.images} training images give; far more than that is "
-            "an image unlike any of them."
-        )
-    if "agreement" in numbers:
-        texts.append(
-            "Seeds tells how alike two random starts end for the layer; different channels often reach 0.5, so only "
-            "near 1 is the picture the channel's rather than the start's."
-        )
-    if numbers["dead_channels"]:
-        texts.append("A dead channel answers to nothing, and its tile means nothing.")
-    if parameterization == "pixel":
-        texts.append("Free pixels gather fine noise that no photograph has.")
-    texts.append("The tile is what excites the channel most, not all that it answers to: look at its top images too.")
-    return " ".join(texts)

@@ -13,7 +13,7 @@ from torch import Tensor
 from convscope.methods.canvas import generator
 
 SHIFT = 1 / 8  # of a side, each way: four pixels of 32, as in training on small images
-NUDGE = 1 / 32  # where a place matters
+NUDGE = 1 / 16  # where a place matters
 SCALE = 0.1  # each way; it and the turn only from LARGE pixels on, since resampling blurs what a small image has
 TURN = math.radians(10)
 LARGE = 64

@@ -1,0 +1,224 @@
+"""What every channel of every layer answers to, coarse to fine, within a budget; a later call goes on from there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from convscope.durable import replace_file, to_json
+from convscope.errors import CheckpointError, ResourceError, UsageError
+from convscope.hooks import frozen_eval, resolve_layer
+from convscope.methods.excite import Excited, chunks, excite, joined
+from convscope.methods.excited_picture import excited_picture
+from convscope.methods.image_statistics import statistics_for
+from convscope.methods.needs import Channels, choose_channels, layer_maps
+from convscope.methods.reference import Reference, reference
+from convscope.methods.survey import resolved_layers
+from convscope.methods.survey_store import weights_hash
+from convscope.types import Dataset, Network, Picture, Progress, no_progress
+
+FORMAT = 1  # counted up when what is stored, or how it is drawn, changes
+ROUNDS = (8, 32, 128)  # steps; every channel is drawn anew in each, so that a part of a round is as good as alone
+RECORD = "maximize.json"
+
+
+def maximize_within(
+    network: Network,
+    store: Path,
+    dataset: Dataset | None = None,
+    *,
+    budget: float,
+    layers: Iterable[str] | None = None,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> dict[str, list[int]]:
+    """Draw every channel of the layers, at first in few steps, then in more, for about `budget` seconds.
+
+    Returns, by dotted name, in how many steps each channel of a layer is drawn by now, 0 where it is not.
+    `layers` defaults to all convolutions, stages and the head. What is drawn is kept in the folder `store`, part
+    by part, and never drawn again: a call that is stopped, by its budget or by Ctrl-C, and one that goes on
+    later give what one long call gives. A part that is known to take longer than what is left is not begun.
+    `drawn_picture` shows them.
+
+    Raises UsageError for a layer that is unknown and for a folder with pictures of other weights, seed or
+    statistics; ResourceError where the disk refuses.
+    """
+    if not budget > 0:
+        raise UsageError(f"budget {budget:g}; allowed: more than 0 seconds")
+    began = time.monotonic()
+    names = resolved_layers(network, layers)
+    statistics = statistics_for(network, dataset)
+    _claim(store, network, dataset, seed)
+    counts = _channel_counts(network, names)
+    parts = [
+        (steps, name, part)
+        for steps in ROUNDS
+        for name in names
+        for part in chunks(range(counts[name]), network.input_size)
+    ]
+    with suppress(KeyboardInterrupt):
+        for number, (steps, name, part) in enumerate(parts):
+            path = _path(store, name, steps, part)
+            if path.exists():
+                continue
+            left = budget - (time.monotonic() - began)
+            if left <= 0 or _expected_seconds(store, name, steps, part) > left:
+                break
+            progress("maximizing all channels", number, len(parts))
+            if dataset is not None and not (yardstick := _yardstick_path(store, name)).exists():
+                _save(yardstick, vars(reference(network, name, dataset, "channel")))
+            start = time.monotonic()
+            excited = excite(network, name, part, statistics, steps=steps, seed=seed)
+            if excited.interrupted:
+                break
+            _save(path, _tensors(excited) | {"seconds": torch.tensor(time.monotonic() - start)})
+    return {name: _steps_drawn(store, network, name, counts[name]) for name in names}
+
+
+def drawn_picture(network: Network, store: Path, layer: str, channel: Channels = None) -> Picture:
+    """The finest images that `maximize_within` has drawn in the folder, of a layer's channels or of some.
+
+    Raises UsageError where there are none, or of other weights, and for a channel out of range.
+    """
+    name = resolve_layer(network.model, layer, model_name=network.name)
+    record = _record(store)
+    if record.get("weights") != _weights(network):
+        raise UsageError(f"no pictures of {network.name} in {store}; draw them with maximize_within")
+    available = _channel_counts(network, [name])[name]
+    drawn = _steps_drawn(store, network, name, available)
+    wanted = choose_channels(channel, available, layer=layer, class_names=network.class_names)
+    owners = [index for index in wanted if drawn[index]]
+    if not owners:
+        raise UsageError(f"no pictures of {layer} in {store} yet; draw them with maximize_within")
+    parts = {part[0]: part for part in chunks(range(available), network.input_size)}
+    room = len(parts[0])
+    needed = {index - index % room for index in owners}  # the first channel of each part
+    whole = {first: _excited(_load(_path(store, name, drawn[first], parts[first]))) for first in needed}
+    yardstick_path = _yardstick_path(store, name)
+    yardstick = _reference(_load(yardstick_path)) if yardstick_path.exists() else None
+    return excited_picture(
+        network,
+        name,
+        joined([whole[index - index % room].pick(index % room) for index in owners]),
+        owners,
+        yardstick,
+        called=layer,
+        provenance={
+            "Parameterization": "fourier",
+            "Steps": ", ".join(str(steps) for steps in sorted({drawn[index] for index in owners})),
+            "Seed": str(record["seed"]),
+            "Statistics": record["statistics"],
+        },
+    )
+
+
+def _claim(store: Path, network: Network, dataset: Dataset | None, seed: int) -> None:
+    """Write what the folder's pictures are of, or raise UsageError where that is something else."""
+    record = {
+        "format": FORMAT,
+        "network": network.name,
+        "weights": _weights(network),
+        "input_size": list(network.input_size),
+        "statistics": "assumed" if dataset is None else dataset.name,
+        "fingerprint": "" if dataset is None else dataset.fingerprint,
+        "seed": seed,
+    }
+    if found := _record(store):
+        for key, value in record.items():
+            if found.get(key) != value:
+                came, there = (str(each)[:12] for each in (value, found.get(key)))
+                raise UsageError(f"{store} has pictures of {key} {there}, not {came}; name another folder")
+        return
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        replace_file(store / RECORD, to_json(record))
+    except OSError as error:
+        raise ResourceError(f"cannot save pictures in {store}: {error.strerror}; make room there") from error
+
+
+def _record(store: Path) -> dict[str, Any]:
+    """What the folder's pictures are of; empty where it has none."""
+    try:
+        return json.loads((store / RECORD).read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def _weights(network: Network) -> str:
+    return network.weights_sha256 or weights_hash(network)
+
+
+def _channel_counts(network: Network, names: Iterable[str]) -> dict[str, int]:
+    """How many channels each layer has."""
+    image = torch.zeros(1, len(network.mean), *network.input_size)
+    with frozen_eval(network.model), torch.no_grad():
+        return {name: layer_maps(network, name, image).shape[1] for name in names}
+
+
+def _steps_drawn(store: Path, network: Network, name: str, available: int) -> list[int]:
+    """In how many steps each channel is drawn, 0 where it is not."""
+    drawn: list[int] = []
+    for part in chunks(range(available), network.input_size):
+        done = [steps for steps in ROUNDS if _path(store, name, steps, part).exists()]
+        drawn += [max(done, default=0)] * len(part)
+    return drawn
+
+
+def _expected_seconds(store: Path, name: str, steps: int, part: list[int]) -> float:
+    """How long a part will take, by what it took in the round before; 0 where it was not drawn."""
+    earlier = [known for known in ROUNDS if known < steps and _path(store, name, known, part).exists()]
+    if not earlier:
+        return 0.0
+    return _load(_path(store, name, earlier[-1], part))["seconds"].item() * steps / earlier[-1]
+
+
+def _path(store: Path, name: str, steps: int, part: list[int]) -> Path:
+    return store / name / f"{steps}-steps-{part[0]}-{part[-1]}.safetensors"
+
+
+def _yardstick_path(store: Path, name: str) -> Path:
+    return store / name / "dataset.safetensors"
+
+
+STORED = ("activations", "scores", "start_scores", "agreements", "still")
+
+
+def _tensors(excited: Excited) -> dict[str, Tensor]:
+    """What is stored: the images as bytes, their evidence as it is."""
+    return {"images": (excited.images * 255).round().to(torch.uint8)} | {key: getattr(excited, key) for key in STORED}
+
+
+def _excited(tensors: dict[str, Tensor]) -> Excited:
+    evidence: dict[str, Any] = {key: tensors[key] for key in STORED}
+    return Excited(images=tensors["images"].float() / 255, frames={}, likenesses=None, interrupted=False, **evidence)
+
+
+def _reference(tensors: dict[str, Tensor]) -> Reference:
+    return Reference(tensors["maxima"], tensors["means"], tensors["dead"], int(tensors["images"]))
+
+
+def _save(path: Path, tensors: dict[str, Any]) -> None:
+    """Write tensors and numbers; the file is whole or not there. Raises ResourceError."""
+    whole = {key: torch.as_tensor(value).contiguous() for key, value in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, safetensors.torch.save(whole))
+    except OSError as error:
+        raise ResourceError(f"cannot save pictures in {path.parent}: {error.strerror}; make room there") from error
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file. Raises CheckpointError where it is damaged."""
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); delete it to have it drawn again") from error
