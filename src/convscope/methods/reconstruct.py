@@ -91,7 +91,7 @@ def reconstruct(
         raise UsageError(f'no start "{start}"; allowed: {", ".join(STARTS)}')
     if channels < 1:
         raise UsageError(f"channels {channels}; allowed: 1 or more")
-    relus = _met_relus(network, name, images, rule)
+    relus = met_relus(network, name, images, rule)
     with frozen_eval(network.model), torch.no_grad():
         maps = layer_maps(network, name, images)[0]  # (K, h, w)
     named = choose_channels(channel, len(maps), layer=layer, class_names=network.class_names)
@@ -161,7 +161,7 @@ def _signals(
         yield signal
 
 
-def _met_relus(network: Network, layer: str, images: Float[Tensor, "1 C H W"], rule: Rule) -> int:
+def met_relus(network: Network, layer: str, images: Float[Tensor, "1 C H W"], rule: Rule) -> int:
     """How many ReLUs lie between image and layer. Raises UsageError where a rule would silently do nothing."""
     with frozen_eval(network.model) as model, torch.no_grad():
         with ReluRule(rule) as met:

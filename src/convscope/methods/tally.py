@@ -1,0 +1,211 @@
+"""What is counted of one layer while the images stream by: everything in it stays the same size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convscope.errors import NumericsError
+
+BINS = 32
+SAMPLED = 1024  # images whose maxima are kept for the histogram, evenly spaced
+MOST_COMPARED = 4096  # channels; beyond, comparing each with each takes more memory than all the rest
+PART = 2**18  # values reduced at a time: what a core's cache holds, so that they are fetched once
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSurvey:
+    """What each of a layer's K channels did over a whole split of N images, in evaluation mode.
+
+    Values are what the layer itself gives. Its activity is the part above zero, as a ReLU after it would pass it.
+    """
+
+    values: NDArray[np.float32]  # (K, count): the highest per-image maxima, descending; ties: the earlier image first
+    images: NDArray[np.int64]  # (K, count): the images that they are of
+    positions: NDArray[np.int64]  # (K, count, 2): the rows and columns where, the first of equal ones
+    means: NDArray[np.float64]  # (K,): over all images and positions
+    shares_of_zeros: NDArray[np.float64]  # (K,): the share of images and positions not above zero
+    class_means: NDArray[np.float64]  # (classes, K): the mean activity over each class's images and all positions
+    selectivity: NDArray[np.float64]  # (K,) in [0, 1]
+    selective_class: NDArray[np.int64]  # (K,): the class of the highest mean activity
+    histogram: NDArray[np.int64]  # (K, BINS): how many of the sampled images have their maximum in each bin
+    histogram_range: NDArray[np.float64]  # (K, 2): where the equal bins begin and end
+    dead: NDArray[np.bool_]  # (K,): the same value everywhere; after a ReLU, never above zero
+    twins: NDArray[np.int64]  # (K,): the channel most like it; -1 where there is none
+    likeness: NDArray[np.float64]  # (K,): the correlation with that channel, over the means of each image
+    map_size: NDArray[np.int64]  # (2,): height and width of a map
+
+    @property
+    def maxima(self) -> NDArray[np.float32]:
+        """(K,): the highest value of each channel."""
+        return self.values[:, 0]
+
+    def first(self, count: int) -> LayerSurvey:
+        """The same with only the `count` highest images of each channel."""
+        kept = slice(count)
+        return replace(
+            self, values=self.values[:, kept], images=self.images[:, kept], positions=self.positions[:, kept]
+        )
+
+
+class Tally:
+    """One layer's survey in the making."""
+
+    def __init__(self, maps: Float[Tensor, "N K h w"], *, layer: str, count: int, images: int, classes: int) -> None:
+        """Begin with the first batch's maps, which decide the shapes and are added separately.
+
+        `images` is how many there will be.
+        """
+        channels, self.width = maps.shape[1], maps.shape[3]
+        self.layer = layer
+        self.total = images
+        self.map_size = tuple(maps.shape[2:])
+        self.seen = 0
+        self.stride = -(-images // SAMPLED)
+        kept = min(count, images)
+        self.values = maps.new_full((channels, kept), -torch.inf, dtype=torch.float32)
+        self.images = torch.zeros_like(self.values, dtype=torch.int64)
+        self.positions = torch.zeros_like(self.images)
+        self.sample = maps.new_empty(-(-images // self.stride), channels, dtype=torch.float32)
+        self.sums = maps.new_zeros(channels, dtype=torch.float64)
+        self.positive = torch.zeros_like(self.sums)
+        self.class_sums = maps.new_zeros(classes, channels, dtype=torch.float64)
+        self.shift: Tensor | None = None  # (K,), subtracted so that no digits are lost in the products
+        compared = channels if channels <= MOST_COMPARED else 0
+        self.products = maps.new_zeros(compared, compared, dtype=torch.float32)
+
+    def add(self, maps: Float[Tensor, "N K h w"], classes: Float[Tensor, "N classes"]) -> None:
+        """Count in the next images; `classes` is 1 at each one's class and 0 elsewhere."""
+        flat = maps.flatten(2)  # (N, K, h * w)
+        peaks, means, activity = self._reduce(flat)
+        sums = means.sum(0)
+        if not bool(torch.isfinite(sums).all()):
+            channel = int((~torch.isfinite(sums)).nonzero()[0])
+            raise NumericsError(f'layer "{self.layer}" gives values that are not finite in channel {channel}')
+        self.sums += sums
+        self.class_sums += classes.T @ activity
+        if len(self.products):
+            self.shift = means.mean(0) if self.shift is None else self.shift
+            centred = means - self.shift
+            self.products.addmm_(centred.T, centred)
+        self._keep_highest(flat, peaks)
+        first = -self.seen % self.stride
+        kept = peaks[first :: self.stride]
+        begin = -(-self.seen // self.stride)
+        self.sample[begin : begin + len(kept)] = kept
+        self.seen += len(maps)
+
+    def _reduce(self, flat: Float[Tensor, "N K P"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each image and channel the maximum, the mean, and the mean of what is above zero, each (N, K)."""
+        channels, places = flat.shape[1:]
+        weights = flat.new_full((places,), 1 / places)
+        peaks, means, activity = [], [], []
+        for part in flat.split(max(1, PART // (channels * places))):
+            above = part.relu()
+            peaks.append(part.amax(2) if places > 1 else part[..., 0])
+            means.append((part.reshape(-1, places) @ weights).view(-1, channels))
+            activity.append((above.view(-1, places) @ weights).view(-1, channels))
+            self.positive += above.sign_().sum(0).sum(1)
+        return torch.cat(peaks), torch.cat(means), torch.cat(activity)
+
+    def _keep_highest(self, flat: Float[Tensor, "N K P"], peaks: Float[Tensor, "N K"]) -> None:
+        """Put the batch's images that are among the highest so far in their places."""
+        channels, count = self.values.shape
+        if self.seen:
+            enter = peaks > self.values[:, -1]  # an equal one comes later, so it loses
+        else:
+            enter = peaks >= peaks.topk(min(count, len(peaks)), dim=0).values[-1]
+        rows, channel = enter.nonzero(as_tuple=True)  # in the images' order
+        if not len(rows):
+            return
+        touched = torch.zeros(channels, dtype=torch.bool, device=peaks.device)
+        touched[channel] = True
+        old = touched.nonzero()[:, 0]
+        owner = torch.cat([old.repeat_interleave(count), channel])
+        values = torch.cat([self.values[old].flatten(), peaks[rows, channel]])
+        order = values.argsort(descending=True, stable=True)
+        order = order[owner[order].argsort(stable=True)]  # by channel, then by value, then as they came
+        owner = owner[order]
+        rank = torch.arange(len(order), device=order.device) - torch.searchsorted(owner, owner)
+        order, owner, rank = order[rank < count], owner[rank < count], rank[rank < count]
+        new = order >= len(old) * count
+        rows = rows[order[new] - len(old) * count]
+        images = torch.cat([self.images[old].flatten(), order.new_empty(len(channel))])[order]
+        images[new] = rows + self.seen
+        positions = torch.cat([self.positions[old].flatten(), order.new_empty(len(channel))])[order]
+        positions[new] = flat[rows, owner[new]].argmax(1)
+        self.values[owner, rank], self.images[owner, rank] = values[order], images
+        self.positions[owner, rank] = positions
+
+    def survey(self, class_counts: Int64[Tensor, " classes"]) -> LayerSurvey:
+        """The survey, once all images were added; `class_counts` is how many there were of each class."""
+        places = self.map_size[0] * self.map_size[1]
+        means = (self.sums / self.total).cpu().numpy()
+        maxima = self.values[:, 0].double().cpu().numpy()
+        dead = maxima - means <= 1e-5 * np.abs(maxima)  # a maximum that is also the mean, up to rounding
+        class_means, selectivity, selective_class = self._classes(class_counts.numpy())
+        histogram, histogram_range = self._histogram(maxima)
+        twins, likeness = self._twins(dead)
+        positions = self.positions.cpu()
+        return LayerSurvey(
+            values=self.values.cpu().numpy(),
+            images=self.images.cpu().numpy(),
+            positions=torch.stack([positions // self.width, positions % self.width], dim=2).numpy(),
+            means=means,
+            shares_of_zeros=1 - (self.positive / (self.total * places)).cpu().numpy(),
+            class_means=class_means,
+            selectivity=selectivity,
+            selective_class=selective_class,
+            histogram=histogram,
+            histogram_range=histogram_range,
+            dead=dead,
+            twins=twins,
+            likeness=likeness,
+            map_size=np.array(self.map_size),
+        )
+
+    def _classes(
+        self, counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Mean activities, the selectivity (Morcos et al. 2018, arXiv:1803.06959, section 2.2) and its class."""
+        sums = self.class_sums.cpu().numpy()
+        means = sums / np.maximum(counts, 1)[:, None]
+        present = counts > 0
+        best = np.where(present[:, None], means, -1).argmax(0)
+        highest = means.max(0)
+        rest = (means.sum(0) - highest) / max(1, present.sum() - 1)
+        total = highest + rest
+        defined = (total > 0) & (present.sum() > 1)
+        selectivity = np.divide(highest - rest, total, out=np.zeros_like(total), where=defined)
+        return means, selectivity, best
+
+    def _histogram(self, maxima: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """How the sampled images' maxima are spread between the lowest of them and the highest of all images."""
+        sample = self.sample.double().cpu().numpy()  # (S, K)
+        low = sample.min(0)
+        width = np.where(maxima > low, maxima - low, 1)
+        bins = ((sample - low) / width * BINS).astype(np.int64).clip(0, BINS - 1)
+        channels = sample.shape[1]
+        counts = np.bincount((bins + np.arange(channels) * BINS).ravel(), minlength=channels * BINS)
+        return counts.reshape(channels, BINS), np.stack([low, maxima], axis=1)
+
+    def _twins(self, dead: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Of each channel the one whose means of each image correlate most with its own, and the correlation."""
+        channels = len(dead)
+        if self.shift is None or channels < 2:
+            return np.full(channels, -1), np.zeros(channels)
+        shifted = self.sums.cpu().numpy() / self.total - self.shift.double().cpu().numpy()
+        covariance = self.products.cpu().numpy() / self.total - np.outer(shifted, shifted)
+        spread = np.sqrt(np.maximum(np.diag(covariance), 0))
+        still = dead | (spread == 0)
+        scale = np.where(still, 0, 1 / np.where(still, 1, spread))
+        correlation = covariance * scale * scale[:, None]
+        np.fill_diagonal(correlation, -np.inf)
+        twins = correlation.argmax(1)
+        likeness = correlation[np.arange(channels), twins].clip(-1, 1)
+        return np.where(still, -1, twins), np.where(still, 0, likeness)
