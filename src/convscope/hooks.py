@@ -187,11 +187,13 @@ def like_model(model: nn.Module, images: Shaped[Tensor, "*shape"]) -> Float[Tens
     return images.to(device=reference.device, dtype=reference.dtype)
 
 
-def list_layers(model: nn.Module, image_size: tuple[int, int], *, channels: int = 3) -> list[Layer]:
+def list_layers(
+    model: nn.Module, image_size: tuple[int, int], *, channels: int = 3, blocks: bool = False
+) -> list[Layer]:
     """What runs for one image (channels, H, W), in order of first output.
 
-    These are the modules without parts, and any with parameters of their own. Modules that give no tensor
-    are left out; of a module that runs more than once, the first run counts.
+    These are the modules without parts, and any with parameters of their own; with `blocks`, all modules. Those
+    that give no tensor are left out; of a module that runs more than once, the first run counts.
 
     >>> [layer.output_shape for layer in list_layers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten()), (5, 5))]
     [(8, 3, 3), (72,)]
@@ -206,7 +208,7 @@ def list_layers(model: nn.Module, image_size: tuple[int, int], *, channels: int 
     def is_listed(module: nn.Module) -> bool:
         return next(module.children(), None) is None or next(module.parameters(recurse=False), None) is not None
 
-    modules = {name: module for name, module in model.named_modules() if name and is_listed(module)}
+    modules = {name: module for name, module in model.named_modules() if name and (blocks or is_listed(module))}
     with frozen_eval(model), torch.no_grad(), _watch(modules, note):
         model(like_model(model, torch.zeros(1, channels, *image_size)))
     return list(found.values())

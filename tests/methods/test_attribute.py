@@ -201,6 +201,20 @@ def test_interrupted_keeps_what_is_done(monkeypatch):
         attribute(network(), image(), how="occlusion")
 
 
+def test_interrupted_during_the_control_keeps_the_picture():
+    seen: list[int] = []
+
+    def stop(_what: str, done: int, _total: int | None) -> None:
+        seen.append(done)
+        if len(seen) == 12:
+            raise KeyboardInterrupt
+
+    picture = attribute(network(), image(), control=True, progress=stop)
+    assert picture.numbers["interrupted"] is True
+    assert len(picture.values) == 1 + len(HOWS)
+    assert seen == [*range(9), 0, 1, 2]
+
+
 @pytest.mark.parametrize("shape", [(1, 16, 16), (5, 16, 16), (3, 8, 8), (3, 12, 40), (2, 9, 9)])
 def test_any_channels_and_sizes(shape):
     picture = attribute(network(shape[0]), image(*shape), overlay=True)

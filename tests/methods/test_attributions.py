@@ -48,6 +48,11 @@ class Functions(Modules):
         return self.fc(deep.mean((2, 3)))
 
 
+class ChannelsLast(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.movedim(1, -1)
+
+
 def made(kind: type[nn.Module] = Modules, **options: int) -> nn.Module:
     torch.manual_seed(0)
     model = kind(**options).eval().requires_grad_(False)
@@ -221,19 +226,51 @@ def test_grad_cam_reads_the_last_layer_with_positions_enough(size, layer):
     assert found == layer
 
 
-def test_grad_cam_reads_no_pooling_and_no_vectors():
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("vgg11", "features.19"),
+        ("mobilenet_v3_small", "features.8"),
+        ("shufflenet_v2_x0_5", "stage3"),
+        ("squeezenet1_1", "features.7"),
+    ],
+)
+def test_grad_cam_reads_the_trunk_not_a_branch(name, layer):
+    models = pytest.importorskip("torchvision").models
+    assert grad_cam_layer(getattr(models, name)().eval(), drawn(3, 64, 64)) == layer
+
+
+def test_grad_cam_looks_into_a_model_that_is_wrapped():
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = resnet18(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)
+
+    assert grad_cam_layer(Wrapped(), drawn(3, 32, 32)) == "inner.layer2"
+
+
+def test_grad_cam_reads_no_pooling_no_vectors_and_no_channels_last():
     conv = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
     model = nn.Sequential(conv, nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(196, 2))
     assert grad_cam_layer(model, drawn(3, 16, 16)) == "0.1"
     flat = nn.Sequential(nn.Flatten(), nn.Linear(768, 2))
     assert grad_cam_layer(flat, drawn(3, 16, 16)) is None
+    last = nn.Sequential(nn.Conv2d(3, 5, 3), ChannelsLast(), nn.Linear(5, 8), nn.Flatten(), nn.Linear(8 * 14 * 14, 3))
+    assert grad_cam_layer(last, drawn(3, 16, 16)) == "0"
+    with pytest.raises(
+        UsageError, match=r'layer "2" gives \(1, 14, 14, 8\) for an image of 16×16, which Grad-CAM can'
+    ):
+        ours("grad-cam", last, drawn(3, 16, 16), layer="2")
 
 
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
         (None, "no layer of Modules gives maps with positions for an image of 8×8, so Grad-CAM has nothing to read"),
-        ("fc", r'layer "fc" gives \(1, 4\) for an image of 8×8, which Grad-CAM cannot read; allowed: \(N, C, H, W\)'),
+        ("fc", r'layer "fc" gives \(1, 4\) for an image of 8×8, which Grad-CAM cannot read; allowed: \(N, C, h, w\)'),
     ],
 )
 def test_grad_cam_without_positions_is_refused(layer, message):
@@ -259,6 +296,13 @@ def test_a_scripted_model_is_refused_rather_than_explained_wrongly():
     traced = torch.jit.trace(model, drawn(3, 8, 8))
     with pytest.raises(UsageError, match="no ReLU was met"):
         ours("guided", traced, drawn(3, 8, 8))
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_heat_is_the_sum_or_the_largest_size(how):
+    colours = torch.tensor([[1.0, -3.0, 0.5], [-1.0, 2.0, 0.0]]).T.view(1, 3, 1, 2)
+    signed = how in ("input-x-gradient", "integrated-gradients", "occlusion")
+    assert heat(how, colours).flatten().tolist() == ([-1.5, 1.0] if signed else [3.0, 2.0])
 
 
 @pytest.mark.parametrize("how", HOWS)

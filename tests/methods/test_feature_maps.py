@@ -164,6 +164,22 @@ def test_images_that_do_not_fit_are_refused(bad, message):
         feature_maps(network(nn.Sequential(nn.Conv2d(3, 2, 3))), "0", bad)
 
 
+class LayerNorm2d(nn.LayerNorm):
+    """As in ConvNeXts: takes and gives (N, C, h, w), unlike the LayerNorm that it is made from."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def test_channels_of_a_layer_norm_come_first(image):
+    maps = feature_maps(network(nn.Sequential(nn.Conv2d(3, 5, 3), LayerNorm2d(5))), "1", image)
+    assert maps.values.shape == (5, 1, 14, 14)
+    last = nn.Sequential(
+        nn.Conv2d(3, 14, 3, padding=(0, 1)), nn.LayerNorm(16)
+    )  # channels last: 14 heights, 16 channels
+    assert feature_maps(network(last), "1", image).values.shape == (16, 1, 14, 14)
+
+
 def test_layer_without_maps_is_refused(image):
     model = network(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(2)))
     with pytest.raises(UsageError, match=r'layer "1" gives \(1, 2, 196\); allowed: \(N, C, H, W\) or \(N, C\)'):

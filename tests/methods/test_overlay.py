@@ -32,6 +32,18 @@ def test_each_value_stands_on_its_own_pixels(channels):
     np.testing.assert_allclose(shown[0, :, 5, 0], STRENGTH * blue + (1 - STRENGTH) * bare[0, :, 5, 0], rtol=1e-5)
 
 
+def test_each_pixel_has_the_value_nearest_to_its_middle():
+    values = np.arange(1.0, 4.0).reshape(1, 1, 1, 3) - 2
+    wide = over_image(values, LIMITS, "diverging", torch.full((1, 3, 1, 8), 0.5))
+    cells = [
+        over_image(np.full((1, 1, 1, 1), each), LIMITS, "diverging", torch.full((1, 3, 1, 1), 0.5))
+        for each in values.ravel()
+    ]
+    for x in range(8):
+        nearest = int((x + 0.5) * 3 / 8)
+        np.testing.assert_allclose(wide[0, :, 0, x], cells[nearest][0, :, 0, 0], rtol=1e-6)
+
+
 def test_a_blank_map_shows_the_image_alone():
     image = torch.rand(1, 3, 4, 4)
     blank = over_image(np.zeros((1, 1, 4, 4)), np.zeros((1, 2)), "sequential", image)

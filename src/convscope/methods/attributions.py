@@ -102,28 +102,46 @@ def heat(how: How, attribution: Float[Tensor, "1 channels H W"]) -> Float[Tensor
 def grad_cam_layer(model: nn.Module, inputs: Float[Tensor, "1 C H W"]) -> str | None:
     """The layer that Grad-CAM reads by default: the last one whose maps still have positions enough.
 
-    It is the last module but pooling whose maps are at least 4×4, or the largest block that ends in it; where none
-    are, larger than 1×1; None where none are. At 2×2, the pixels that Grad-CAM pointed at mattered less than others.
+    That is the last on the model's trunk, not in a branch of a block, whose maps are at least 4×4 and do not come
+    from a pooling: at 2×2, the pixels that Grad-CAM pointed at mattered less than others. Where there is none, one
+    in a block, or one with maps larger than 1×1; None where there are none at all.
 
     >>> model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> grad_cam_layer(model, torch.zeros(1, 3, 8, 8))
     '0'
     """
-    layers = list_layers(model, (inputs.shape[2], inputs.shape[3]), channels=inputs.shape[1])
-    maps = [layer for layer in layers if _has_positions(layer.output_shape) and "Pool" not in layer.kind]
-    if not maps or not convolutions(model):
+    size = (inputs.shape[2], inputs.shape[3])
+    layers = list_layers(model, size, channels=inputs.shape[1], blocks=True)
+    maps = [layer for layer in layers if _is_map(layer.output_shape, size) and not _ends_in_pool(model, layer.name)]
+    trunk = [layer for layer in maps if _on_trunk(model, layer.name)]
+    if not convolutions(model):
         return None
-    last = ([layer for layer in maps if min(layer.output_shape[1:]) >= ENOUGH] or maps)[-1]
-    parts = last.name.split(".")
-    for count in range(1, len(parts)):
-        block = ".".join(parts[:count])
-        try:
-            output = record_outputs(model, inputs, [block])[block]
-        except UsageError:
-            continue  # it gives no tensor, or is only a list of others
-        if output.shape[2:] == last.output_shape[1:]:
-            return block
-    return last.name
+    for least in (ENOUGH, 1):
+        for some in (trunk, maps):
+            if found := [layer.name for layer in some if min(layer.output_shape[1:]) >= least]:
+                return found[-1]
+    return None
+
+
+def _is_map(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool:
+    """Whether an output, without the batch, is (C, h, w), larger than 1×1 and not (h, w, C), going by its sides."""
+    if len(shape) != 3 or shape[1] * shape[2] == 1:
+        return False
+    tall, wide = shape[1] * image_size[1], shape[2] * image_size[0]
+    return tall == wide if image_size[0] == image_size[1] else tall <= 2 * wide and wide <= 2 * tall
+
+
+def _ends_in_pool(model: nn.Module, layer: str) -> bool:
+    """Whether the module is a pooling, or its last part is one."""
+    *_, last = model.get_submodule(layer).modules()
+    return "Pool" in type(last).__name__
+
+
+def _on_trunk(model: nn.Module, layer: str) -> bool:
+    """Whether the module is a part of the model itself, or of a sequence that is."""
+    parts = layer.split(".")
+    above = (model.get_submodule(".".join(parts[:count])) for count in range(1, len(parts)))
+    return all(isinstance(module, (nn.Sequential, nn.ModuleList)) for module in above)
 
 
 def occlusion_window(image_size: tuple[int, int]) -> tuple[int, int]:
@@ -134,11 +152,6 @@ def occlusion_window(image_size: tuple[int, int]) -> tuple[int, int]:
     """
     side = max(1, round(min(image_size) / 5))
     return side, max(1, round(side / 3))
-
-
-def _has_positions(shape: tuple[int, ...]) -> bool:
-    """Whether an output (C, h, w), without the batch, is a map larger than 1×1."""
-    return len(shape) == 3 and shape[1] * shape[2] > 1
 
 
 def _gradients(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
@@ -194,18 +207,18 @@ def _grad_cam(model: nn.Module, inputs: Tensor, asked: Asked) -> Tensor:
     """The layer's maps weighted by their mean gradients, where positive, enlarged to the image: one channel."""
     from captum.attr import LayerGradCam
 
-    size = "×".join(str(side) for side in inputs.shape[2:])
+    height, width = inputs.shape[2:]
     if asked.layer is None:
         raise UsageError(
-            f"no layer of {type(model).__name__} gives maps with positions for an image of {size}, so Grad-CAM has "
-            "nothing to read; allowed: a larger image, or another method"
+            f"no layer of {type(model).__name__} gives maps with positions for an image of {height}×{width}, so "
+            "Grad-CAM has nothing to read; allowed: a larger image, or another method"
         )
     module = model.get_submodule(asked.layer)
     shape = tuple(record_outputs(model, inputs, [asked.layer])[asked.layer].shape)
-    if not _has_positions(shape[1:]) or isinstance(module, (nn.Linear, nn.LayerNorm)):
+    if not _is_map(shape[1:], (height, width)):
         raise UsageError(
-            f'layer "{asked.layer}" gives {shape} for an image of {size}, which Grad-CAM cannot read; '
-            "allowed: (N, C, H, W) with more than one position"
+            f'layer "{asked.layer}" gives {shape} for an image of {height}×{width}, which Grad-CAM cannot read; '
+            "allowed: (N, C, h, w) with more than one position and the image's proportions"
         )
     fed = inputs.clone().requires_grad_()
     found = LayerGradCam(model, module).attribute(fed, asked.target, relu_attributions=True)

@@ -85,7 +85,8 @@ def layer_maps(
 
 def as_maps(module: nn.Module, output: Tensor, *, layer: str) -> Float[Tensor, "N K h w"]:
     """A module's output as maps: vectors become maps of one number, channels of a LayerNorm or Linear come first."""
-    if output.ndim == 4 and isinstance(module, (nn.Linear, nn.LayerNorm)):
+    last = isinstance(module, (nn.Linear, nn.LayerNorm)) and "2d" not in type(module).__name__  # LayerNorm2d: maps
+    if output.ndim == 4 and last:
         return output.movedim(-1, 1)
     if output.ndim not in (2, 4):
         raise UsageError(f'layer "{layer}" gives {tuple(output.shape)}; allowed: (N, C, H, W) or (N, C)')
