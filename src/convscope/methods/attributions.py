@@ -61,7 +61,9 @@ def attributions(
 
     `inputs` is what the model is fed, so that zero is the mean colour. The model's mode and gradients are the
     caller's (see `hooks.frozen_eval`). Raises UsageError for Grad-CAM at a layer without positions, and where
-    guided backprop or the deconvnet would silently be something else.
+    guided backprop or the deconvnet would silently be something else. Simonyan et al. 2014 (arXiv:1312.6034), Smilkov
+    et al. 2017 (arXiv:1706.03825), Sundararajan et al. 2017 (arXiv:1703.01365), Zeiler & Fergus 2014
+    (arXiv:1311.2901), Selvaraju et al. 2017 (arXiv:1610.02391), Springenberg et al. 2015 (arXiv:1412.6806).
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     >>> found = attributions("saliency", model, torch.rand(1, 3, 2, 2), Asked(target=1))
