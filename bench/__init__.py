@@ -3,5 +3,6 @@
 from convscope.tables import Entry
 
 BENCHMARKS: dict[str, Entry] = {
+    "maximize": Entry("bench.maximize:main", "activation maximization, a channel, and torch-lucent"),
     "top-images": Entry("bench.top_images:main", "the survey of all layers, and a bare forward pass over the images"),
 }

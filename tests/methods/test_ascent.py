@@ -24,7 +24,7 @@ def network() -> Network:
 def climb(network, steps=10, images=2, objective=None, **options):
     canvas = canvas_from("pixel", torch.full((images, 3, 8, 8), 0.5), assumed_statistics(network))
     objective = objective or (lambda maps: maps[:, 0].mean((1, 2)))
-    return ascend(network, "0", canvas, objective, moves=STILL.expand(steps, images, 2, 3), reach=0.2, **options)
+    return ascend(network, "0", canvas, objective, moves=STILL.expand(steps, images, 2, 3), reach=0.5, **options)
 
 
 def test_first_steps_are_adams_by_hand(network):
@@ -41,9 +41,8 @@ def test_first_steps_are_adams_by_hand(network):
     score = nn.functional.conv2d(inputs, network.model[0].weight[:1], network.model[0].bias[:1], padding=1).mean()
     (gradient,) = torch.autograd.grad(score, values)
     with torch.no_grad():
-        values += (
-            0.1 * gradient / (gradient.abs() + 1e-12)
-        )  # reach / steps, and the corrected moments of a first step
+        rate = 0.5 / (2 * 64) ** 0.5  # two steps of at least 64
+        values += rate * gradient / (gradient.abs() + 1e-12)  # the corrected moments of a first step
     torch.testing.assert_close(found, image().detach(), rtol=0, atol=1e-5)
 
 
@@ -58,7 +57,7 @@ def test_objective_is_taken_before_the_relu(network):
     network.model[0].bias.data.fill_(-100)
     canvas = canvas_from("pixel", torch.full((1, 3, 8, 8), 0.5), assumed_statistics(network))
     moves = STILL.expand(5, 1, 2, 3)
-    found = ascend(network, "1", canvas, lambda maps: maps[:, 0].mean((1, 2)), moves=moves, reach=0.2)
+    found = ascend(network, "1", canvas, lambda maps: maps[:, 0].mean((1, 2)), moves=moves, reach=0.5)
     assert (found.images - 0.5).abs().max() > 0.05
 
 

@@ -75,7 +75,9 @@ def test_evidence_is_what_the_shown_image_gives(network, dataset):
         expected = numbers["activation"][tile] / highest if highest > 0 else None
         assert numbers["ratio"][tile] == pytest.approx(expected, rel=1e-4)
         assert -1 <= numbers["agreement"][tile] <= 1
-    assert picture.captions[0].startswith("4\n" if 4 not in numbers["dead_channels"] else "4, dead")
+    assert picture.captions[0].startswith(
+        "4: dead" if 4 in numbers["dead_channels"] else f"4: {numbers['ratio'][0]:.1f}×"
+    )
 
 
 def test_equal_seeds_give_equal_pictures_and_others_do_not(network):
@@ -147,7 +149,8 @@ def test_position_excites_the_centre_alone(network):
     picture = maximize(network, "0", "all", objective="position")
     maps = clean(network, "0", picture.values)[range(8), range(8)]
     np.testing.assert_allclose(picture.numbers["objective"], maps[:, 8, 8], rtol=1e-4)
-    assert (maps[:, 8, 8] > 0.99 * maps.amax((1, 2))).sum() >= 6
+    assert (maps[:, 8, 8] > 0.7 * maps.amax((1, 2))).all()
+    assert (maps[:, 8, 8] > 5 * maps[:, :4].abs().mean((1, 2))).all()
 
 
 def test_direction_of_one_channel_is_that_channel(network, dataset):
@@ -165,7 +168,7 @@ def test_class_by_name_is_a_channel_of_the_head(network):
     picture = maximize(network, "8", "pear", steps=20)
     logits = clean(network, "8", picture.values)[0, :, 0, 0]
     assert picture.numbers["channels"] == [1]
-    assert picture.captions[0].startswith("pear\n")
+    assert picture.captions[0].startswith("pear: ")
     assert logits[1] == pytest.approx(picture.numbers["activation"][0], rel=1e-4)
 
 
@@ -186,7 +189,7 @@ def test_dead_channels_are_named(dataset):
         maximize(network, "5", "all", dataset, steps=2),
     )
     assert constant.numbers["dead_channels"] == [2]
-    assert constant.captions[2] == "2, dead"
+    assert constant.captions[2] == "2: dead"
     assert 1 in silent.numbers["dead_channels"]
     assert silent.numbers["ratio"][1] is None
     assert 1 not in maximize(network, "5", "all", steps=2).numbers["dead_channels"]  # a gradient, and no dataset

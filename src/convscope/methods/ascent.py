@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ Objective = Callable[[Float[Tensor, "N K h w"]], Float[Tensor, " N"]]
 """What each image is to raise, from the layer's maps for all of them."""
 
 REACH: dict[Parameterization, float] = {"fourier": 4.8, "maco": 12.8, "pixel": 1.0}
-"""How far Adam may carry a parameter in all steps together, so that few end as rich in contrast as many."""
+"""How far Adam may carry a parameter in all steps together, so that 64 end as rich in contrast as more do."""
+ENOUGH = 64  # steps; fewer get not so far, since larger ones would miss what they climb
 
 EPSILON = 1e-12  # Adam's, far below any gradient that is not zero: those of a mean over many positions are small
 
@@ -45,7 +47,7 @@ def ascend(
 ) -> Climb:
     """The canvas's images after a step of Adam for each of the `moves`, and those at the steps to `keep`.
 
-    `reach` is what the steps' learning rates sum to: see REACH.
+    `reach` is what the learning rates of 64 or more steps sum to; see REACH.
     The objective sees the layer's maps before their ReLU, so that a silent channel has a gradient too. The sum
     over images is raised, and no image sees another's. An interruption (Ctrl-C) ends the climb where it is.
     After Erhan et al. 2009 (Université de Montréal, report 1341), section 3.1; Adam as in Olah et al. 2017
@@ -62,7 +64,8 @@ def ascend(
     >>> climb.images.shape, climb.interrupted
     (torch.Size([1, 3, 8, 8]), False)
     """
-    optimizer = torch.optim.Adam(canvas.parameters, lr=reach / max(1, len(moves)), eps=EPSILON)
+    rate = reach / math.sqrt(max(1, len(moves)) * max(ENOUGH, len(moves)))
+    optimizer = torch.optim.Adam(canvas.parameters, lr=rate, eps=EPSILON)
     frames: dict[int, Tensor] = {}
     interrupted = False
     moves = moves.to(canvas.parameters[0].device)

@@ -94,13 +94,13 @@ def _names(network: Network, layer: str, owners: Sequence[int], *, directed: boo
 
 
 def _labels(called: Sequence[str], owners: Sequence[int], numbers: dict[str, Any]) -> list[str]:
-    """Two lines a tile: the channel, then what it reached and how far two starts agree."""
+    """Each tile's channel and what it reached; below, how far two starts agree."""
     labels: list[str] = []
     for tile, name in enumerate(called):
-        ratio, dead = numbers["ratio"][tile], owners[tile] in numbers["dead_channels"]
+        ratio = numbers["ratio"][tile]
         reached = f"{numbers['activation'][tile]:.3g}" if ratio is None else f"{ratio:.1f}×"
-        agreed = f", seeds {numbers['agreement'][tile]:.2f}" if "agreement" in numbers else ""
-        labels.append(f"{name}, dead" if dead else f"{name}\n{reached}{agreed}")
+        agreed = f"\nseeds {numbers['agreement'][tile]:.2f}" if "agreement" in numbers else ""
+        labels.append(f"{name}: dead" if owners[tile] in numbers["dead_channels"] else f"{name}: {reached}{agreed}")
     return labels
 
 

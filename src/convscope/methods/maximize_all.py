@@ -27,7 +27,7 @@ from convscope.methods.survey_store import weights_hash
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
 FORMAT = 1  # counted up when what is stored, or how it is drawn, changes
-ROUNDS = (8, 32, 128)  # steps; every channel is drawn anew in each, so that a part of a round is as good as alone
+ROUNDS = (16, 64, 256)  # steps; every channel is drawn anew in each, so that a part of a round is as good as alone
 RECORD = "maximize.json"
 
 

@@ -1,0 +1,118 @@
+"""Activation maximization per channel, ours and torch-lucent's: time, and what the images as they are reach."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.timing import Comparison, arguments, compare, report
+from convscope.errors import UsageError
+from convscope.hooks import frozen_eval, resolve_layer
+from convscope.methods.maximize import maximize
+from convscope.methods.needs import layer_maps
+from convscope.types import Network
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what Lucent normalizes by, whatever the network
+
+
+def main(given: Sequence[str]) -> None:
+    """Time both at the first convolution and at the last stage, and print what each reaches there."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument(
+        "--run", help="a run folder whose network is looked at; a random torchvision resnet18 without"
+    )
+    parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--channels", type=int, default=16, help="that ours draws in one call")
+    parser.add_argument("--peer-channels", type=int, default=2, help="that are timed of the peer, one call each")
+    options = parser.parse_args(given)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    network = _network(options.run)
+    comparisons: list[Comparison] = []
+    for layer in ("conv1", "layer4"):
+        for fed in (network.input_size[0], 224):
+            comparisons.append(_compare(network, layer, fed, options))
+    facts = {
+        "network": network.name,
+        "canvas": "×".join(map(str, network.input_size)),
+        "steps": options.steps,
+        "precision": "fp32",
+        "ours": f"{options.channels} channels a call, two starts each, evidence included",
+    }
+    report(comparisons, packages=["torch-lucent", "kornia", "torchvision"], facts=facts, json=options.json)
+
+
+def _network(run: str | None) -> Network:
+    """The network of a run, or torchvision's ResNet-18 with random weights; normalized as Lucent does."""
+    if run is not None:
+        from convscope.train.run import open_run
+
+        found = open_run(run).network(say=print)
+        return Network(found.model, *IMAGENET, found.input_size, found.class_names, found.name)
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    return Network(resnet18(), *IMAGENET, (32, 32), (), "torchvision's resnet18, random weights")
+
+
+def _compare(network: Network, layer: str, fed: int, options: argparse.Namespace) -> Comparison:
+    """Seconds a channel; the peer resizes what it feeds to `fed` pixels (224 is its default)."""
+    name = resolve_layer(network.model, layer)
+    channels, drawn = list(range(options.channels)), dict[str, Any]()
+
+    def ours() -> None:
+        drawn["ours"] = maximize(network, name, channels, steps=options.steps).values
+
+    def peer() -> None:
+        images = [
+            _lucent(network, name, channel, fed, options.steps) for channel in channels[: options.peer_channels]
+        ]
+        drawn["peer"] = np.concatenate(images)
+
+    seconds = compare(ours, peer, what="", pairs=options.pairs)
+    reached = {who: _reached(network, name, images[: options.peer_channels]) for who, images in drawn.items()}
+    what = (
+        f"{layer}, a channel; Lucent feeds {fed} px; clean mean {reached['ours'][0]:.3g} and {reached['peer'][0]:.3g}"
+    )
+    return Comparison(
+        f"{what}, highest {reached['ours'][1]:.3g} and {reached['peer'][1]:.3g}",
+        tuple(each / len(channels) for each in seconds.ours),
+        tuple(each / options.peer_channels for each in seconds.peer),
+    )
+
+
+def _lucent(network: Network, layer: str, channel: int, fed: int, steps: int) -> np.ndarray:
+    """Lucent's image (1, 3, H, W), with its own parameterization, transforms, objective and optimizer."""
+    try:
+        from lucent.optvis import param, render
+    except ImportError as error:
+        raise UsageError(
+            "the peer is missing; get it: pip install --no-deps torch-lucent kornia==0.4.1 decorator ipython"
+        ) from error
+    model, (height, width) = network.model.eval(), network.input_size
+    images = render.render_vis(
+        model,
+        f"{layer.replace('.', '_')}:{channel}",
+        lambda: param.image(width, height),
+        thresholds=(steps,),
+        progress=False,
+        show_image=False,
+        fixed_image_size=fed,
+    )
+    for module in model.modules():
+        module._forward_hooks.clear()  # it leaves them behind, and each call would be slower than the one before
+    model.zero_grad()
+    return images[0].transpose(0, 3, 1, 2)
+
+
+def _reached(network: Network, layer: str, images: np.ndarray) -> tuple[float, float]:
+    """The median over channels of the mean and of the highest value before the ReLU, for the images as they are."""
+    with frozen_eval(network.model), torch.no_grad():
+        maps = layer_maps(network, layer, torch.from_numpy(images).float(), before_relu=True)
+    own = [maps[index, index] for index in range(len(maps))]
+    return statistics.median(each.mean().item() for each in own), statistics.median(each.max().item() for each in own)
