@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convscope.errors import UsageError
-from convscope.hooks import convolutions, frozen_eval, list_layers, record_outputs, resolve_layer
+from convscope.hooks import convolutions, frozen_eval, list_layers, observe_outputs, record_outputs, resolve_layer
 
 
 class InPlaceBlock(nn.Module):
@@ -59,6 +59,24 @@ def test_records_what_layers_gave_before_anything_overwrote_it(block):
     torch.testing.assert_close(got["relu"], relu)  # its first run of two
     torch.testing.assert_close(got["bn"], bn)
     assert not torch.allclose(naive["bn"], bn), "the trap is gone: an output kept without a clone was not overwritten"
+
+
+def test_outputs_can_be_seen_without_a_copy_while_they_are_what_the_layer_gave(block):
+    x = torch.randn(2, 3, 6, 6)
+    seen, values = {}, {}
+
+    def see(name: str, output: Tensor) -> None:
+        assert name not in seen, "a module's first run counts"
+        seen[name], values[name] = output, output.clone()
+
+    with frozen_eval(block), torch.no_grad():
+        observe_outputs(block, x, ["bn", "relu"], see)
+        expected = record_outputs(block, x, ["bn", "relu"])
+        assert all(values[name].equal(expected[name]) for name in expected)
+        observe_outputs(block, x, ["bn"], lambda _, output: values.update(bn=output))
+        assert values["bn"].equal(expected["bn"])  # the pass ended before anything overwrote it
+    with pytest.raises(UsageError, match='layer "unused" does not run'):
+        observe_outputs(block, x, ["unused"], lambda *_: None)
 
 
 def test_forward_stops_once_all_layers_ran(block):

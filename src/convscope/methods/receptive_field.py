@@ -72,7 +72,7 @@ class _Slim(nn.Conv2d):
         maps = input.unflatten(1, (self.groups, -1)).mean(2)  # (N, groups, H, W)
         kernel = maps.new_full((self.groups, 1, *self.kernel_size), 1 / math.prod(self.kernel_size))
         maps = F.conv2d(maps, kernel, None, self.stride, self.padding, self.dilation, self.groups)
-        return maps.repeat_interleave(self.out_channels // self.groups, dim=1)
+        return maps[:, :, None].expand(-1, -1, self.out_channels // self.groups, -1, -1).flatten(1, 2)
 
 
 def _slimmed(model: nn.Module) -> nn.Module:
@@ -84,4 +84,6 @@ def _slimmed(model: nn.Module) -> nn.Module:
     for module in slim.modules():
         if type(module) is nn.Conv2d and module.padding_mode == "zeros":
             module.__class__ = _Slim  # the same weights under the same names, for code that looks at them
+        elif type(module) is nn.BatchNorm2d and module.track_running_stats:
+            module.__class__ = nn.Identity
     return slim

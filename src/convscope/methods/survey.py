@@ -99,7 +99,7 @@ def resolved_layers(network: Network, layers: Iterable[str] | None) -> list[str]
     return list(dict.fromkeys(resolve_layer(network.model, each, model_name=network.name) for each in layers))
 
 
-def half_of(dataset: Dataset, split: Half) -> Split:
+def half_of(dataset: Dataset, split: str) -> Split:
     """The training or the test half. Raises UsageError for any other."""
     if split not in ("train", "test"):
         raise UsageError(f'no split "{split}"; allowed: train, test')

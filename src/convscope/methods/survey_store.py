@@ -49,6 +49,7 @@ def stored_survey(
         "dataset": dataset.fingerprint,
         "split": split,
         "weights": network.weights_sha256 or weights_hash(network),
+        "normalization": [list(network.mean), list(network.std)],
     }
     folder = store / "survey"
     record, held = load_survey(folder, split)

@@ -39,7 +39,7 @@ def top_images(
     count: int = 9,
     crop: bool = True,
     reconstructions: bool = False,
-    rule: Rule = "deconvnet",
+    rule: Rule = "guided",
     split: Half = "train",
     store: Path | None = None,
     progress: Progress = no_progress,
@@ -50,7 +50,9 @@ def top_images(
     without augmentation; by default of the layer's first 16 channels. Each is cut to the pixels that the unit at
     its strongest position can see, and padded where these reach beyond the image. With `reconstructions`, as in
     figure 2 of Zeiler & Fergus 2014 (arXiv:1311.2901), each row is followed by one of projections of that
-    position alone by the rule of `reconstruct`, cut alike, with zero mid grey.
+    position alone by the rule of `reconstruct`, cut alike, with zero mid grey. The figure's own rule is "deconvnet",
+    which follows the image only through the switches of max pooling; networks that stride instead need "guided"
+    (Springenberg et al. 2015, arXiv:1412.6806, section 3.4).
 
     Raises UsageError without a dataset, for an unknown layer, channel or split, a count below 1, and, with
     `reconstructions`, a network without ReLUs; NumericsError for values that are not finite. Selectivity is that
@@ -252,6 +254,8 @@ def _reading(
         if rule
         else ""
     )
+    if rule == "deconvnet":
+        below += " Where these are alike for all images, the network has no max pooling that would let them differ."
     return (
         f"A row for each channel: of {images[0]:,} {split} images those with its highest values, the highest first, "
         f"with class and value.{sees}{below} Below the first of a row stands the channel, with a class where its "
