@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from convscope.errors import UsageError
-from convscope.hooks import convolutions, frozen_eval, list_layers, observe_outputs, record_outputs, resolve_layer
+from convscope.hooks import (
+    convolutions,
+    frozen_eval,
+    list_layers,
+    observe_outputs,
+    record_input,
+    record_outputs,
+    resolve_layer,
+)
 
 
 class InPlaceBlock(nn.Module):
@@ -92,6 +100,21 @@ def test_recorded_outputs_carry_gradients(block):
     record_outputs(block, x, ["conv"])["conv"].sum().backward()
     assert x.grad is not None
     assert x.grad.abs().sum() > 0
+
+
+def test_recorded_input_is_what_the_layer_before_gave(block):
+    x = torch.randn(1, 3, 4, 4, requires_grad=True)
+    block.eval()
+    before = state(block)
+    given = record_input(block, x, "bn")
+    torch.testing.assert_close(given, block.conv(x))
+    given.sum().backward(inputs=[x])
+    assert x.grad.abs().sum() > 0
+    assert state(block) == before
+    assert not block.bn._forward_pre_hooks
+    with pytest.raises(UsageError, match='layer "unused" does not run in the forward pass of InPlaceBlock'):
+        record_input(block, x, "unused")
+    assert not block.unused._forward_pre_hooks
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -135,6 +135,33 @@ def observe_outputs(
         )
 
 
+def record_input(model: nn.Module, inputs: Tensor, layer: str) -> Tensor:
+    """The first input of the named layer for one forward pass, which ends there: a differentiable clone.
+
+    The model's mode and gradients are the caller's (see `frozen_eval`). Raises UsageError for a layer that is
+    unknown or does not run.
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.Flatten())
+    >>> tuple(record_input(model, torch.zeros(1, 3, 5, 5), "2").shape)
+    (1, 8, 3, 3)
+    """
+    recorded: list[Tensor] = []
+
+    def keep(_module: nn.Module, given: tuple[Any, ...]) -> None:
+        recorded.append(given[0].clone())
+        raise _AllSeen
+
+    hook = model.get_submodule(resolve_layer(model, layer)).register_forward_pre_hook(keep)
+    try:
+        with suppress(_AllSeen):
+            model(inputs)
+    finally:
+        hook.remove()
+    if not recorded:
+        raise UsageError(f'layer "{layer}" does not run in the forward pass of {type(model).__name__}')
+    return recorded[0]
+
+
 @contextmanager
 def _watch(modules: Mapping[str, nn.Module], see: Callable[[str, nn.Module, Any], None]) -> Generator[None]:
     """Calls see(name, module, output) whenever one of the modules has run."""

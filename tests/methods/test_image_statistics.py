@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -85,6 +87,18 @@ def test_without_a_dataset_the_deviation_is_the_networks_and_slow_is_strong(chan
     assert found.spectrum.shape == (channels, 12, 5)
     assert found.spectrum[0, 1, 0] == pytest.approx(4 * found.spectrum[0, 4, 0].item())
     assert found.mean.tolist() == pytest.approx([0.4] * channels)
+
+
+@pytest.mark.parametrize("size", [(12, 9), (12, 10), (7, 6)])
+def test_spectrum_is_that_of_planes_of_unit_variance(size):
+    for found in (
+        assumed_statistics(replace(network(), input_size=size)),
+        assumed_statistics(network()).resized(size),
+    ):
+        twice = found.spectrum[..., 1:-1] if size[1] % 2 == 0 else found.spectrum[..., 1:]
+        whole = torch.cat([found.spectrum, twice], dim=2)
+        assert whole.shape[2] == size[1]
+        torch.testing.assert_close(whole.square().mean((1, 2)), torch.ones(3))
 
 
 def test_dataset_of_other_channels_is_refused(images):

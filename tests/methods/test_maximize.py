@@ -10,11 +10,14 @@ from torch import nn
 from convscope.data.memory import dataset_in_memory
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval
+from convscope.methods.ascent import REACH, ascend
+from convscope.methods.canvas import random_canvas
 from convscope.methods.excite import chunks, excite
 from convscope.methods.image_statistics import assumed_statistics
 from convscope.methods.maximize import maximize
 from convscope.methods.needs import layer_maps
-from convscope.methods.objectives import likeness, score
+from convscope.methods.objectives import climbed, likeness, score
+from convscope.methods.transforms import draw_moves
 from convscope.types import Dataset, Network
 
 
@@ -98,6 +101,29 @@ def test_batch_of_64_equals_64_single_runs():
         torch.testing.assert_close(alone.agreements[0], batch.agreements[channel], rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 3}, {"dilation": 2, "bias": False}, {"groups": 2}])
+def test_one_channel_of_a_convolution_is_climbed_as_all_of_it(options, monkeypatch):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 6, 3, **options))
+    network = Network(model, (0.4,) * 3, (0.2,) * 3, (16, 16), (), "tiny")
+    fast = maximize(network, "2", [5, 0, 3], steps=8)
+    monkeypatch.setattr("convscope.methods.excite._own_responses", lambda *_: None)
+    slow = maximize(network, "2", [5, 0, 3], steps=8)
+    np.testing.assert_allclose(fast.values, slow.values, atol=2e-3)
+    assert not model[2]._forward_pre_hooks
+
+
+def test_agreement_is_the_cosine_of_what_two_starts_changed(network):
+    """At the head, from the parts; an unchanged offset of the layer must not count."""
+    keys, statistics = [(0, 1, 0), (0, 1, 1)], assumed_statistics(network)
+    starts = clean(network, "8", random_canvas("fourier", keys, (16, 16), statistics).images().detach())
+    first, second = (image_of(network, "8", key)[0] for key in keys)
+    change = [clean(network, "8", image)[0] - start for image, start in zip((first, second), starts, strict=True)]
+    expected = torch.cosine_similarity(change[0].flatten(), change[1].flatten(), dim=0)
+    found = excite(network, "8", [1], statistics, steps=4).agreements
+    torch.testing.assert_close(found[0], expected, rtol=0, atol=1e-3)
+
+
 def test_chunks_change_nothing(network, monkeypatch):
     whole = maximize(network, "0", "all", steps=6)
     monkeypatch.setattr("convscope.methods.excite.PIXELS", 3 * 2 * 256)
@@ -113,22 +139,16 @@ def test_the_better_of_two_starts_is_shown(network):
     for tile, channel in enumerate(picture.numbers["channels"]):
         both = excite(network, "5", [channel], assumed_statistics(network), steps=4)
         assert picture.numbers["objective"][tile] == pytest.approx(both.scores[0].item(), abs=1e-3)
-        single = [excite_one(network, channel, start) for start in (0, 1)]
+        single = [image_of(network, "5", (0, channel, start))[1] for start in (0, 1)]
         assert both.scores[0] == pytest.approx(max(single), abs=1e-3)
 
 
-def excite_one(network, channel, start):
-    """The score that one start reaches, by the parts that excite() is made of."""
-    from convscope.methods.ascent import REACH, ascend
-    from convscope.methods.canvas import random_canvas
-    from convscope.methods.objectives import climbed
-    from convscope.methods.transforms import draw_moves
-
-    key = [(0, channel, start)]
-    canvas = random_canvas("fourier", key, network.input_size, assumed_statistics(network))
-    moves = draw_moves(key, 4, network.input_size)
-    images = ascend(network, "5", canvas, climbed([channel], "channel"), moves=moves, reach=REACH["fourier"]).images
-    return score(clean(network, "5", images), "channel")[0, channel].item()
+def image_of(network, layer, key):
+    """The image that one start leads to in four steps, and its score, by the parts that excite() is made of."""
+    canvas = random_canvas("fourier", [key], network.input_size, assumed_statistics(network))
+    moves, objective = draw_moves([key], 4, network.input_size), climbed([key[1]], "channel")
+    images = ascend(network, layer, canvas, objective, moves=moves, reach=REACH["fourier"]).images
+    return images, score(clean(network, layer, images), "channel")[0, key[1]].item()
 
 
 def test_diversity_drives_variants_apart(network, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,9 @@ from convscope.types import Network, Progress, no_progress
 
 Objective = Callable[[Float[Tensor, "N K h w"]], Float[Tensor, " N"]]
 """What each image is to raise, from the layer's maps for all of them."""
+
+Respond = Callable[[Float[Tensor, "N C H W"]], Float[Tensor, "N K h w"]]
+"""The maps that the objective is to see, of images in [0, 1]."""
 
 REACH: dict[Parameterization, float] = {"fourier": 4.8, "maco": 12.8, "pixel": 1.0}
 """How far Adam may carry a parameter in all steps together, so that 64 end as rich in contrast as more do."""
@@ -40,6 +44,7 @@ def ascend(
     canvas: Canvas,
     objective: Objective,
     *,
+    respond: Respond | None = None,
     moves: Float[Tensor, "steps N 2 3"],
     reach: float,
     keep: Collection[int] = (),
@@ -48,7 +53,8 @@ def ascend(
     """The canvas's images after a step of Adam for each of the `moves`, and those at the steps to `keep`.
 
     `reach` is what the learning rates of 64 or more steps sum to; see REACH.
-    The objective sees the layer's maps before their ReLU, so that a silent channel has a gradient too. The sum
+    The objective sees the layer's maps before their ReLU, so that a silent channel has a gradient too, or what
+    `respond` gives instead. The sum
     over images is raised, and no image sees another's. An interruption (Ctrl-C) ends the climb where it is.
     After Erhan et al. 2009 (Université de Montréal, report 1341), section 3.1; Adam as in Olah et al. 2017
     (doi:10.23915/distill.00007).
@@ -66,6 +72,7 @@ def ascend(
     """
     rate = reach / math.sqrt(max(1, len(moves)) * max(ENOUGH, len(moves)))
     optimizer = torch.optim.Adam(canvas.parameters, lr=rate, eps=EPSILON)
+    see = respond or partial(layer_maps, network, layer, before_relu=True)
     frames: dict[int, Tensor] = {}
     interrupted = False
     moves = moves.to(canvas.parameters[0].device)
@@ -75,8 +82,7 @@ def ascend(
                 images = canvas.images()  # (N, C, H, W)
                 if step in keep:
                     frames[step] = images.detach()
-                maps = layer_maps(network, layer, move(images, moves[step]), before_relu=True)
-                (-objective(maps).sum()).backward(inputs=canvas.parameters)
+                (-objective(see(move(images, moves[step]))).sum()).backward(inputs=canvas.parameters)
                 optimizer.step()
                 optimizer.zero_grad()
                 progress(f"climbing {layer}", step + 1, len(moves))

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from convscope.hooks import frozen_eval, like_model
-from convscope.methods.ascent import REACH, ascend
+from convscope.hooks import frozen_eval, like_model, record_input
+from convscope.methods.ascent import REACH, Respond, ascend
 from convscope.methods.canvas import Parameterization, random_canvas
 from convscope.methods.image_statistics import ImageStatistics
 from convscope.methods.needs import layer_maps
@@ -81,11 +81,14 @@ def excite(
     canvas = random_canvas(parameterization, keys, network.input_size, statistics, device=device)
     with torch.no_grad():
         first = canvas.images()
+    respond = _own_responses(network, layer, chosen) if variants == 1 and direction is None else None
+    objective = climbed([0] * len(keys) if respond else chosen, aim, variants=variants, direction=direction)
     climb = ascend(
         network,
         layer,
         canvas,
-        climbed(chosen, aim, variants=variants, direction=direction),
+        objective,
+        respond=respond,
         moves=draw_moves(keys, steps, network.input_size, shift=NUDGE if aim == "position" else SHIFT),
         reach=REACH[parameterization],
         keep=keep,
@@ -114,6 +117,27 @@ def excite(
         still=((scores - start_scores).abs() <= STILL * start_scores.abs())[kept].cpu(),
         interrupted=climb.interrupted,
     )
+
+
+def _own_responses(network: Network, layer: str, channels: Sequence[int]) -> Respond | None:
+    """Of image i the map of `channels[i]` alone, (N, 1, h, w), where a plain convolution gives it; else None.
+
+    A convolution's other channels need not be computed, which are nearly all of the work at the first one.
+    """
+    module = network.model.get_submodule(layer)
+    if type(module) is not nn.Conv2d or module.groups > 1 or module.padding_mode != "zeros":
+        return None
+    weight = module.weight.detach()[list(channels)]  # (N, C, kh, kw)
+    bias = None if module.bias is None else module.bias.detach()[list(channels)]
+
+    def respond(images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N 1 h w"]:
+        fed = network.normalize(like_model(network.model, images))
+        inputs = record_input(network.model, fed, layer).flatten(0, 1)[None]  # (1, N * C, H, W)
+        stride, padding, dilation = module.stride, module.padding, module.dilation
+        maps = F.conv2d(inputs, weight, bias, stride, padding, dilation, groups=len(channels))
+        return maps[0][:, None]
+
+    return respond
 
 
 def joined(parts: Sequence[Excited]) -> Excited:
