@@ -45,17 +45,22 @@ def test_octave_sizes_by_hand(size, octaves, scale, expected):
 
 
 def test_step_equals_the_reference():
-    """The gradient of a linear layer by hand, its frequencies weighted one by one with a whole transform."""
+    """The gradient of a linear layer by hand, its frequencies weighted one by one with a whole transform.
+
+    The layer sees every other pixel, so that it matters where the image is moved to.
+    """
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 5, 1, bias=False))
+    model = nn.Sequential(nn.Conv2d(3, 5, 1, stride=2, bias=False))
     image = photograph(height=6, width=7)[None]
     colours = torch.randn(3, 3)
     stepped = climb(network(model), "0", image, None, step=0.01, shifts=(2, -3), colours=colours)
 
     weight = model[0].weight.detach()[:, :, 0, 0]
     inputs = ((image[0] - 0.5) / 0.25).roll((2, -3), (1, 2))
-    maps = torch.einsum("kc,chw->khw", weight, inputs)
-    gradient = torch.einsum("kc,khw->chw", weight, 2 * maps / maps.numel()).roll((-2, 3), (1, 2)) / 0.25
+    maps = torch.einsum("kc,chw->khw", weight, inputs[:, ::2, ::2])
+    gradient = torch.zeros_like(inputs)
+    gradient[:, ::2, ::2] = torch.einsum("kc,khw->chw", weight, 2 * maps / maps.numel()) / 0.25
+    gradient = gradient.roll((-2, 3), (1, 2))
     frequencies = torch.fft.fft2(torch.einsum("cd,dhw->chw", colours, gradient))
     for y in range(6):
         for x in range(7):

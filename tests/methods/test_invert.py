@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope.errors import UsageError
+from convscope.methods.canvas import random_canvas
 from convscope.methods.image_statistics import ImageStatistics, assumed_statistics
 from convscope.methods.inversion import power, squared_distance, variation
 from convscope.methods.invert import invert, invert_layers
@@ -80,12 +81,14 @@ def test_chosen_channels_match_and_others_are_free():
 def test_numbers_are_the_distances_of_what_is_shown(prior):
     model, image = small(), photograph()
     picture = invert(network(model), "2", image, prior=prior, steps=100)
+    net = network(model)
+    start = random_canvas("fourier", [(0,)], (12, 12), assumed_statistics(net)).images()
     with torch.no_grad():
-        target, reached = (
-            model[:3](network(model).normalize(torch.from_numpy(tile)[None])) for tile in picture.values
-        )
-    distance = (torch.linalg.vector_norm(reached - target) / torch.linalg.vector_norm(target)).item()
+        tiles = torch.cat([torch.from_numpy(picture.values), start])
+        target, reached, begun = model[:3](net.normalize(tiles))
+    distance, at_start = ((torch.dist(each, target) / target.norm()).item() for each in (reached, begun))
     assert picture.numbers["distance"] == pytest.approx(distance, rel=1e-4)
+    assert picture.numbers["distance_at_start"] == pytest.approx(at_start, rel=1e-4)
     assert distance < 0.2 * min(picture.numbers["distance_at_start"], picture.numbers["distance_of_random"])
     error = np.sqrt(((picture.values[1] - image.numpy()) ** 2).mean())
     assert picture.numbers["pixel_error"] == pytest.approx(float(error), rel=1e-4)
