@@ -14,7 +14,7 @@ Aim = Literal["channel", "position"]
 AIMS: tuple[Aim, ...] = ("channel", "position")
 
 SLOPE = 0.1  # how much a negative value counts
-DIVERSITY = 1.0  # of a whole objective, for variants that are all alike
+DIVERSITY = 0.5  # of a whole objective, for variants that are all alike
 
 
 def score(maps: Float[Tensor, "N K h w"], aim: Aim) -> Float[Tensor, "N K"]:
