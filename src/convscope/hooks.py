@@ -112,7 +112,8 @@ def observe_outputs(
     0 (1, 8, 3, 3)
     """
     asked = list(layers)
-    modules = {name: model.get_submodule(resolve_layer(model, name)) for name in asked}
+    known = dict(model.named_modules())  # once, since a long pass observes many layers in many batches
+    modules = {name: known[name if name and name in known else resolve_layer(model, name)] for name in asked}
     seen: set[str] = set()
     relus = ReluRule("gradient")  # changes nothing; it remembers the last ReLU's input
 

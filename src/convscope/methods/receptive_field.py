@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -75,15 +75,22 @@ class _Slim(nn.Conv2d):
         return maps[:, :, None].expand(-1, -1, self.out_channels // self.groups, -1, -1).flatten(1, 2)
 
 
+class _Unchanged(nn.BatchNorm2d):
+    """Sees the same as the batch norm that it was, position by position, and computes nothing."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input
+
+
 def _slimmed(model: nn.Module) -> nn.Module:
     """A copy in double precision and main memory whose convolutions cost little: only what they see matters.
 
     In single precision some libraries compute convolutions in tiles, where what is not a number spreads.
     """
-    slim = cast("nn.Module", copy.deepcopy(model)).cpu().double()
+    slim = copy.deepcopy(model).cpu().double()
     for module in slim.modules():
         if type(module) is nn.Conv2d and module.padding_mode == "zeros":
             module.__class__ = _Slim  # the same weights under the same names, for code that looks at them
         elif type(module) is nn.BatchNorm2d and module.track_running_stats:
-            module.__class__ = nn.Identity
+            module.__class__ = _Unchanged
     return slim

@@ -13,7 +13,8 @@ from torch import Tensor
 from convscope.errors import NumericsError
 
 BINS = 32
-SAMPLED = 1024  # images whose maxima are kept for the histogram, evenly spaced
+WATCHED = 4096  # images, evenly spaced, for what a sample tells as well: means, zeros, twins
+SAMPLED = 1024  # images, evenly spaced, whose maxima are kept for the histogram
 MOST_COMPARED = 4096  # channels; beyond, comparing each with each takes more memory than all the rest
 PART = 2**18  # values reduced at a time: what a core's cache holds, so that they are fetched once
 
@@ -23,12 +24,14 @@ class LayerSurvey:
     """What each of a layer's K channels did over a whole split of N images, in evaluation mode.
 
     Values are what the layer itself gives. Its activity is the part above zero, as a ReLU after it would pass it.
+    Means, shares of zeros and twins are of all images up to `WATCHED`, and of that many evenly spaced ones beyond;
+    histograms likewise up to `SAMPLED`; everything else is of all images.
     """
 
     values: NDArray[np.float32]  # (K, count): the highest per-image maxima, descending; ties: the earlier image first
     images: NDArray[np.int64]  # (K, count): the images that they are of
     positions: NDArray[np.int64]  # (K, count, 2): the rows and columns where, the first of equal ones
-    means: NDArray[np.float64]  # (K,): over all images and positions
+    means: NDArray[np.float64]  # (K,): over images and positions
     shares_of_zeros: NDArray[np.float64]  # (K,): the share of images and positions not above zero
     class_means: NDArray[np.float64]  # (classes, K): the mean activity over each class's images and all positions
     selectivity: NDArray[np.float64]  # (K,) in [0, 1]
@@ -66,86 +69,93 @@ class Tally:
         self.total = images
         self.map_size = tuple(maps.shape[2:])
         self.seen = 0
-        self.stride = -(-images // SAMPLED)
+        self.watched_every, self.sampled_every = -(-images // WATCHED), -(-images // SAMPLED)
         kept = min(count, images)
         self.values = maps.new_full((channels, kept), -torch.inf, dtype=torch.float32)
         self.images = torch.zeros_like(self.values, dtype=torch.int64)
         self.positions = torch.zeros_like(self.images)
-        self.sample = maps.new_empty(-(-images // self.stride), channels, dtype=torch.float32)
+        self.class_sums = maps.new_zeros(classes, channels, dtype=torch.float64)
+        self.watched = 0
         self.sums = maps.new_zeros(channels, dtype=torch.float64)
         self.positive = torch.zeros_like(self.sums)
-        self.class_sums = maps.new_zeros(classes, channels, dtype=torch.float64)
         self.shift: Tensor | None = None  # (K,), subtracted so that no digits are lost in the products
         compared = channels if channels <= MOST_COMPARED else 0
         self.products = maps.new_zeros(compared, compared, dtype=torch.float32)
+        self.sampled = 0
+        self.sample = maps.new_empty(-(-images // self.sampled_every), channels, dtype=torch.float32)
 
     def add(self, maps: Float[Tensor, "N K h w"], classes: Float[Tensor, "N classes"]) -> None:
         """Count in the next images; `classes` is 1 at each one's class and 0 elsewhere."""
         flat = maps.flatten(2)  # (N, K, h * w)
-        peaks, means, activity = self._reduce(flat)
-        sums = means.sum(0)
-        if not bool(torch.isfinite(sums).all()):
-            channel = int((~torch.isfinite(sums)).nonzero()[0])
+        peaks, activity = self._reduce(flat)
+        finite = torch.isfinite(activity.sum(0))
+        if not bool(finite.all()):
+            channel = int((~finite).nonzero()[0])
             raise NumericsError(f'layer "{self.layer}" gives values that are not finite in channel {channel}')
-        self.sums += sums
         self.class_sums += classes.T @ activity
-        if len(self.products):
-            self.shift = means.mean(0) if self.shift is None else self.shift
-            centred = means - self.shift
-            self.products.addmm_(centred.T, centred)
         self._keep_highest(flat, peaks)
-        first = -self.seen % self.stride
-        kept = peaks[first :: self.stride]
-        begin = -(-self.seen // self.stride)
-        self.sample[begin : begin + len(kept)] = kept
+        self._watch(flat[-self.seen % self.watched_every :: self.watched_every].contiguous())
+        kept = peaks[-self.seen % self.sampled_every :: self.sampled_every]
+        self.sample[self.sampled : self.sampled + len(kept)] = kept
+        self.sampled += len(kept)
         self.seen += len(maps)
 
-    def _reduce(self, flat: Float[Tensor, "N K P"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each image and channel the maximum, the mean, and the mean of what is above zero, each (N, K)."""
+    def _reduce(self, flat: Float[Tensor, "N K P"]) -> tuple[Tensor, Tensor]:
+        """Of each image and channel the maximum and the mean of what is above zero, each (N, K)."""
         channels, places = flat.shape[1:]
+        if places == 1:
+            return flat[..., 0], flat[..., 0].relu()
         weights = flat.new_full((places,), 1 / places)
-        peaks, means, activity = [], [], []
+        peaks, activity = [], []
         for part in flat.split(max(1, PART // (channels * places))):
-            above = part.relu()
-            peaks.append(part.amax(2) if places > 1 else part[..., 0])
-            means.append((part.reshape(-1, places) @ weights).view(-1, channels))
-            activity.append((above.view(-1, places) @ weights).view(-1, channels))
-            self.positive += above.sign_().sum(0).sum(1)
-        return torch.cat(peaks), torch.cat(means), torch.cat(activity)
+            peaks.append(part.amax(2))
+            activity.append((part.relu().view(-1, places) @ weights).view(-1, channels))
+        return torch.cat(peaks), torch.cat(activity)
+
+    def _watch(self, flat: Float[Tensor, "N K P"]) -> None:
+        """Count in what a sample of the images is enough for."""
+        for part in flat.split(max(1, PART // flat.shape[1:].numel())):
+            means = part.mean(2)
+            self.sums += means.sum(0)
+            self.positive += part.relu().sign_().sum(0).sum(1)
+            if len(self.products):
+                self.shift = means.mean(0) if self.shift is None else self.shift
+                centred = means - self.shift
+                self.products.addmm_(centred.T, centred)
+        self.watched += len(flat)
 
     def _keep_highest(self, flat: Float[Tensor, "N K P"], peaks: Float[Tensor, "N K"]) -> None:
         """Put the batch's images that are among the highest so far in their places."""
-        channels, count = self.values.shape
-        if self.seen:
-            enter = peaks > self.values[:, -1]  # an equal one comes later, so it loses
-        else:
-            enter = peaks >= peaks.topk(min(count, len(peaks)), dim=0).values[-1]
-        rows, channel = enter.nonzero(as_tuple=True)  # in the images' order
-        if not len(rows):
+        count = self.values.shape[1]
+        least = self.values[:, -1]  # an equal one comes later than those held, so it loses
+        if not self.seen:
+            least = torch.nextafter(peaks.topk(min(count, len(peaks)), dim=0).values[-1], least)
+        touched = (peaks.amax(0) > least).nonzero()[:, 0]
+        if not len(touched):
             return
-        touched = torch.zeros(channels, dtype=torch.bool, device=peaks.device)
-        touched[channel] = True
-        old = touched.nonzero()[:, 0]
-        owner = torch.cat([old.repeat_interleave(count), channel])
-        values = torch.cat([self.values[old].flatten(), peaks[rows, channel]])
+        mine = peaks.index_select(1, touched)
+        rows, which = (mine > least[touched]).nonzero(as_tuple=True)  # in the images' order
+        held = len(touched) * count
+        owner = torch.cat([touched.repeat_interleave(count), touched[which]])
+        values = torch.cat([self.values[touched].flatten(), mine[rows, which]])
         order = values.argsort(descending=True, stable=True)
         order = order[owner[order].argsort(stable=True)]  # by channel, then by value, then as they came
         owner = owner[order]
         rank = torch.arange(len(order), device=order.device) - torch.searchsorted(owner, owner)
         order, owner, rank = order[rank < count], owner[rank < count], rank[rank < count]
-        new = order >= len(old) * count
-        rows = rows[order[new] - len(old) * count]
-        images = torch.cat([self.images[old].flatten(), order.new_empty(len(channel))])[order]
-        images[new] = rows + self.seen
-        positions = torch.cat([self.positions[old].flatten(), order.new_empty(len(channel))])[order]
-        positions[new] = flat[rows, owner[new]].argmax(1)
+        new = order >= held
+        rows = rows[order[new] - held]
+        images, positions = torch.empty_like(order), torch.empty_like(order)
+        images[new], positions[new] = rows + self.seen, flat[rows, owner[new]].argmax(1)
+        old = order[~new]
+        images[~new], positions[~new] = self.images[touched].flatten()[old], self.positions[touched].flatten()[old]
         self.values[owner, rank], self.images[owner, rank] = values[order], images
         self.positions[owner, rank] = positions
 
     def survey(self, class_counts: Int64[Tensor, " classes"]) -> LayerSurvey:
         """The survey, once all images were added; `class_counts` is how many there were of each class."""
         places = self.map_size[0] * self.map_size[1]
-        means = (self.sums / self.total).cpu().numpy()
+        means = (self.sums / self.watched).cpu().numpy()
         maxima = self.values[:, 0].double().cpu().numpy()
         dead = maxima - means <= 1e-5 * np.abs(maxima)  # a maximum that is also the mean, up to rounding
         class_means, selectivity, selective_class = self._classes(class_counts.numpy())
@@ -157,7 +167,7 @@ class Tally:
             images=self.images.cpu().numpy(),
             positions=torch.stack([positions // self.width, positions % self.width], dim=2).numpy(),
             means=means,
-            shares_of_zeros=1 - (self.positive / (self.total * places)).cpu().numpy(),
+            shares_of_zeros=1 - (self.positive / (self.watched * places)).cpu().numpy(),
             class_means=class_means,
             selectivity=selectivity,
             selective_class=selective_class,
@@ -199,8 +209,8 @@ class Tally:
         channels = len(dead)
         if self.shift is None or channels < 2:
             return np.full(channels, -1), np.zeros(channels)
-        shifted = self.sums.cpu().numpy() / self.total - self.shift.double().cpu().numpy()
-        covariance = self.products.cpu().numpy() / self.total - np.outer(shifted, shifted)
+        shifted = self.sums.cpu().numpy() / self.watched - self.shift.double().cpu().numpy()
+        covariance = self.products.cpu().numpy() / self.watched - np.outer(shifted, shifted)
         spread = np.sqrt(np.maximum(np.diag(covariance), 0))
         still = dead | (spread == 0)
         scale = np.where(still, 0, 1 / np.where(still, 1, spread))

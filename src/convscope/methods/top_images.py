@@ -163,7 +163,7 @@ def _strip(
     """Tiles cut from the images and their limits; signed ones have each a scale of its own around zero."""
     colours = torch.from_numpy(as_rgb(images))
     blank = torch.zeros(len(colours), 3)
-    limits = np.tile(np.float32([0, 1]), (len(colours), 1))
+    limits = np.tile(np.array([0, 1], dtype=np.float32), (len(colours), 1))
     if signed:
         sizes = (cut(colours, *boxes, size, fill=blank) if boxes else colours).abs().flatten(1).numpy()
         highs = np.maximum(np.quantile(sizes, 0.995, axis=1), 1e-30)  # a few pixels must not grey all others
