@@ -2,7 +2,7 @@
 
     Dataset ──train(model, dataset, recipe)──► Event, Event, … ──► run folder
     run folder | any nn.Module ──────────────► Network (model + mean/std + input size + class names)
-    method(network, layer, channel, image) ──► Picture
+    method(network, layer, channel, image, dataset) ──► Picture
     Picture ──► PNG · report.html
 
 The names below, in the order of that flow, are what convscope promises; each is imported when it is asked for, so
@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.data import load_dataset as load_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
+    from convscope.methods.attribute import attribute as attribute
+    from convscope.methods.dream import dream as dream
     from convscope.methods.feature_maps import feature_maps as feature_maps
     from convscope.methods.filters import filters as filters
+    from convscope.methods.invert import invert as invert
+    from convscope.methods.maximize import maximize as maximize
+    from convscope.methods.maximize_all import drawn_picture as drawn_picture
+    from convscope.methods.maximize_all import maximize_within as maximize_within
+    from convscope.methods.reconstruct import reconstruct as reconstruct
+    from convscope.methods.top_images import top_images as top_images
     from convscope.models import build_model as build_model
+    from convscope.models.zoo import zoo_network as zoo_network
     from convscope.paint import save_png as save_png
     from convscope.train.recipes import get_recipe as get_recipe
     from convscope.train.run import open_run as open_run
@@ -45,8 +54,17 @@ _PLACES = {
     "start_run": "convscope.train.run",
     "open_run": "convscope.train.run",
     "Network": "convscope.types",
+    "zoo_network": "convscope.models.zoo",
     "filters": "convscope.methods.filters",
     "feature_maps": "convscope.methods.feature_maps",
+    "maximize": "convscope.methods.maximize",
+    "maximize_within": "convscope.methods.maximize_all",
+    "drawn_picture": "convscope.methods.maximize_all",
+    "reconstruct": "convscope.methods.reconstruct",
+    "invert": "convscope.methods.invert",
+    "top_images": "convscope.methods.top_images",
+    "attribute": "convscope.methods.attribute",
+    "dream": "convscope.methods.dream",
     "Picture": "convscope.types",
     "save_png": "convscope.paint",
     "write_report": "convscope.web.report",

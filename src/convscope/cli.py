@@ -85,18 +85,20 @@ def resume(run: str, /, *, device: str | None = None, output: Output = DEFAULT_O
 
 
 @app.command
-def report(run: str, /, *, output: Output = DEFAULT_OUTPUT) -> None:
+def report(run: str, /, *, budget: str | None = None, output: Output = DEFAULT_OUTPUT) -> None:
     """Write a run's report.html again, and its pictures.
 
     Parameters
     ----------
     run
         A run folder, or latest.
+    budget
+        Draw the patterns of every layer's channels for about this long first, such as 10m; called again, it goes on.
     """
     from convscope.train.run import open_run
 
     opened = open_run(run)
-    print_run(opened.path, read_dataset(opened, output), output, report=True)
+    print_run(opened.path, read_dataset(opened, output), output, report=True, budget=budget)
 
 
 for name, entry in METHODS.items():

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from docstring_parser import DocstringStyle, parse
 
-from convscope.console import show_work
+from convscope.console import print_results, show_work
 from convscope.errors import Interrupted, UsageError
 from convscope.flags import DEFAULT_DATA, DEFAULT_OUTPUT, DEFAULT_SUBJECT, DataFlags, Output, SubjectFlags
-from convscope.jobs import Subject, open_subject, save_picture
+from convscope.jobs import Subject, maximize_all, open_subject, save_picture
 from convscope.methods import METHODS
 from convscope.tables import look_up
 
@@ -29,6 +29,8 @@ HELP = {
     "channel": "One channel, several (0-15 or 1,5,9), all, or a class of the head; otherwise the method's choice.",
     "image": "A test image by its number, or an image file.",
     "dataset": "The images to look through (see: convscope datasets); otherwise those that the run was trained on.",
+    "budget": "Instead of one picture, every channel of every layer (or of --layer) for about this long, such as 10m;"
+    " called again, it goes on, at first with what is missing and then in finer steps.",
     "out": "The PNG to write; otherwise one in the run's pictures/, or in pictures/.",
 }
 
@@ -59,6 +61,8 @@ def method_command(name: str) -> Callable[..., None]:
             Annotated[_flag_type(knob.annotation), Parameter(help=told.get(knob.name))],
             knob.default,
         )
+    if name == "maximize":
+        fields["budget"] = (Annotated[str | None, Parameter(help=HELP["budget"])], None)
     fields["out"] = (Annotated[Path | None, Parameter(name=["--out", "-o"], help=HELP["out"])], None)
     fields["subject"] = (SubjectFlags, DEFAULT_SUBJECT)
     if "dataset" in needs:
@@ -101,6 +105,12 @@ def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dic
     method = METHODS[name].load()
     output: Output = values.get("output", DEFAULT_OUTPUT)
     subject = open_subject(place, values.get("subject", DEFAULT_SUBJECT))
+    if values.get("budget"):
+        dataset = subject.dataset(values.get("dataset"), values.get("data", DEFAULT_DATA), output)
+        maximize_all(
+            subject, dataset, values["budget"], layer=values.get("layer"), seed=values.get("seed", 0), output=output
+        )
+        return
     given: dict[str, Any] = {knob: values[knob] for knob in knobs if knob in values}
     with show_work(quiet=output.quiet) as progress:
         for need in needs:
@@ -111,7 +121,8 @@ def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dic
         picture = method(subject.network, **given)
     if "image" in needs:
         picture = replace(picture, name=f"{picture.name}-image-{Path(values.get('image', '0')).stem}")
-    path = save_picture(subject, picture, values.get("out"), output)
+    path = save_picture(subject, picture, values.get("out"))
+    print_results({"picture": str(path), **picture.numbers}, as_json=output.json)
     if picture.numbers.get("interrupted"):
         raise Interrupted(f"stopped; what was drawn until then is {path}")
 

@@ -164,7 +164,7 @@ def _follow(events: Iterator[Event], path: Path, stop: StopSignals, output: Outp
         )
 
 
-def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool) -> None:
+def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool, budget: str | None = None) -> None:
     """Write the report if asked for, and print what the run came to."""
     from convscope.train.run import open_run
 
@@ -174,9 +174,11 @@ def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool) -> 
     if report:
         from convscope.web.report import write_report
 
+        seconds = parse_duration(budget) if budget else 0.0
         with show_work(quiet=output.quiet) as progress:
             written = write_report(
                 path,
+                budget=seconds,
                 network=opened.network(say=say),
                 dataset=dataset,
                 events=events,
@@ -267,13 +269,62 @@ def open_subject(name: str, flags: SubjectFlags) -> Subject:
     return Subject(network, run)
 
 
-def save_picture(subject: Subject, picture: Picture, out: Path | None, output: Output) -> Path:
-    """Write a picture to a PNG that says where it comes from, and print where, with its numbers."""
+def maximize_all(
+    subject: Subject, dataset: Dataset | None, budget: str, *, layer: str | None, seed: int, output: Output
+) -> None:
+    """Draw every channel for as long as the budget says, and a picture of each layer that any is drawn of."""
+    from convscope.methods.maximize_all import drawn_picture, maximize_within
+
+    store = (subject.path or Path()) / "pictures" / "maximize"
+    seconds = parse_duration(budget)
+    with show_work(quiet=output.quiet) as progress:
+        drawn = maximize_within(
+            subject.network,
+            store,
+            dataset,
+            budget=seconds,
+            layers=[layer] if layer else None,
+            seed=seed,
+            progress=progress,
+        )
+    pictures = [drawn_picture(subject.network, store, name) for name, steps in drawn.items() if any(steps)]
+    results: dict[str, Any] = {"pictures": [str(save_picture(subject, picture, None)) for picture in pictures]}
+    print_results(
+        results | {f"steps of {name}": _spread(steps) for name, steps in drawn.items()}, as_json=output.json
+    )
+
+
+def _spread(steps: list[int]) -> str:
+    """How many channels are drawn in how many steps, the finest first.
+
+    >>> _spread([64, 16, 16, 0])
+    '64 for 1, 16 for 2, 0 for 1'
+    """
+    return ", ".join(f"{count} for {steps.count(count)}" for count in sorted(set(steps), reverse=True))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, from a number and a unit.
+
+    >>> parse_duration("10m"), parse_duration("90"), parse_duration("1.5h")
+    (600.0, 90.0, 5400.0)
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f'budget "{text}"; allowed: a number with s, m or h, such as 10m')
+    return seconds
+
+
+def save_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:
+    """The PNG that the picture is written to, in which it says where it comes from."""
     from convscope.paint import save_png
 
     provenance = {"Command": command_line(), "Weights": f"SHA-256 {subject.network.weights_sha256}"}
     provenance |= {"Run": str(subject.path)} if subject.path else {}
     path = out or (subject.path or Path()) / "pictures" / f"{picture.name}.png"
-    save_png(replace(picture, provenance={**picture.provenance, **provenance}), path)
-    print_results({"picture": str(path), **picture.numbers}, as_json=output.json)
-    return path
+    return save_png(replace(picture, provenance={**picture.provenance, **provenance}), path)

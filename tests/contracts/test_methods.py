@@ -123,7 +123,7 @@ def test_signature_is_the_schema(method):
     assert len(needs) + len(knobs) == len(parameters)
     assert needs[0] == "network"
     assert set(needs) <= set(NEEDS)
-    assert len([knob for knob in knobs if knob.name != "progress"]) <= 6
+    assert len([knob for knob in knobs if knob.name not in ("progress", "store")]) <= 6
     assert all(knob.default is not knob.empty for knob in knobs)
 
 

@@ -54,3 +54,15 @@ def test_sample_is_bounded_and_spread(network, dataset):
         logits = network(dataset.train.images.pixels[[0, 19, 39]].float() / 255)
     assert found.images == 3
     torch.testing.assert_close(found.maxima, logits.amax(0))
+
+
+def test_with_a_store_the_highest_values_are_those_of_all_training_images(network, dataset, tmp_path):
+    """Planted: the brightest image is one that the sample of three does not hold."""
+    dataset.train.images.pixels[1] = 255
+    sampled = reference(network, "0", dataset, "channel", most=3)
+    whole = reference(network, "0", dataset, "channel", most=3, store=tmp_path)
+    everything = reference(network, "0", dataset, "channel")
+    assert not torch.equal(sampled.maxima, everything.maxima)
+    torch.testing.assert_close(whole.maxima, everything.maxima)
+    assert (sampled.images, whole.images) == (3, dataset.train.images.shape[0])
+    assert torch.equal(sampled.means, whole.means)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ def maximize(
     variants: int = 1,
     frames: int = 1,
     seed: int = 0,
+    store: Path | None = None,
     progress: Progress = no_progress,
 ) -> Picture:
     """For each channel the image, of the network's input size, that excites it most: activation maximization.
@@ -44,8 +46,9 @@ def maximize(
     from the network's mean and deviation. Ctrl-C gives what is drawn so far.
 
     The numbers, a list of one for each channel and variant: `activation` the highest value at any position, for
-    the image as it is; `ratio` this over the highest that up to 1,000 training images give (`dataset_maximum`);
-    `objective` what was climbed, with its start and the mean over those images; `agreement` of two random
+    the image as it is; `ratio` this over the highest that the training images give (`dataset_maximum`; up to
+    1,000 of them, or all with a `store`, the folder where `survey_store` keeps what it found); `objective` what
+    was climbed, with its start and the mean over up to 1,000 training images; `agreement` of two random
     starts, of which the better is shown: the cosine between the changes of the layer's mean response. Of
     several variants, instead, their `likeness`. `dead_channels` are moved by nothing or above zero for none of
     those images.
@@ -86,7 +89,7 @@ def maximize(
         else choose_channels(channel, available, layer=layer, most=MOST, class_names=network.class_names)
     )
     statistics = statistics_for(network, dataset)
-    yardstick = None if dataset is None else reference(network, name, dataset, aim, direction=direction)
+    yardstick = None if dataset is None else reference(network, name, dataset, aim, direction=direction, store=store)
     shown = _frame_steps(steps, frames)
     parts, drawn = chunks(chosen, network.input_size, variants=variants), list[Excited]()
     for number, part in enumerate(parts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from convscope.hooks import frozen_eval
 from convscope.methods.needs import layer_maps
 from convscope.methods.objectives import Aim, own_maps, score
+from convscope.methods.survey_store import stored_survey
 from convscope.types import Dataset, Network
 
 IMAGES = 1000
@@ -27,11 +29,19 @@ class Reference:
 
 
 def reference(
-    network: Network, layer: str, dataset: Dataset, aim: Aim, *, direction: Tensor | None = None, most: int = IMAGES
+    network: Network,
+    layer: str,
+    dataset: Dataset,
+    aim: Aim,
+    *,
+    direction: Tensor | None = None,
+    most: int = IMAGES,
+    store: Path | None = None,
 ) -> Reference:
     """The highest value and the mean score of each channel over up to `most` training images, evenly spaced.
 
-    The layer is a dotted name. With a direction (K,), of that alone.
+    The layer is a dotted name. With a direction (K,), of that alone. With a `store`, the highest values of channels
+    are those of all training images, from the survey that is kept there or is made now.
     """
     total, _, height, width = dataset.train.images.shape
     chosen = torch.linspace(0, total - 1, min(most, total)).long()
@@ -45,4 +55,8 @@ def reference(
             maxima.append(maps.amax((0, 2, 3)))
             scores.append(score(maps, aim).sum(0))
     highest, means = torch.stack(maxima).amax(0).cpu(), torch.stack(scores).sum(0).cpu() / len(chosen)
-    return Reference(highest, means, (highest <= 0) & rectified, len(chosen))
+    looked = len(chosen)
+    if store is not None and direction is None:
+        surveyed = stored_survey(network, dataset, [layer], store=store)[layer].maxima  # after a ReLU at least zero
+        highest, looked = torch.maximum(highest, torch.from_numpy(surveyed)), total
+    return Reference(highest, means, (highest <= 0) & rectified, looked)

@@ -16,9 +16,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from convscope.durable import replace_file
-from convscope.hooks import Layer, convolutions, layer_aliases, list_layers
-from convscope.methods.feature_maps import feature_maps
-from convscope.methods.filters import filters
+from convscope.hooks import Layer, layer_aliases, list_layers
 from convscope.paint import image_picture, png_bytes
 from convscope.types import Dataset, Event, Network, Picture, Progress, no_progress
 from convscope.web import charts
@@ -31,10 +29,13 @@ from convscope.web.results import (
     predict,
     training_speed,
 )
+from convscope.web.sections import Shown, sections
 
 HERE = Path(__file__).parent
 MISTAKES = 12
-IMAGES = 2  # whose feature maps are shown
+IMAGES = 2  # that are looked at from the inside
+STEPS = 10  # of progress
+AVERAGED = ("ratio", "agreement", "control_similarity", "distance", "selectivity")  # numbers told by their mean
 
 
 def write_report(
@@ -44,21 +45,23 @@ def write_report(
     dataset: Dataset,
     events: Iterable[Event],
     config: Mapping[str, Any],
+    budget: float = 0.0,
     progress: Progress = no_progress,
 ) -> Path:
     """Write `report.html` and `pictures/*.png` into the run folder at `path`; returns the page's path.
 
+    With a `budget` in seconds, the patterns of every layer's channels are drawn for that long first, and shown.
+
     `config` is the run's run.json; what is missing in it is left out of the page. The model is left as it was found.
     """
     path, events = Path(path), list(events)
-    steps = 4 + IMAGES
-    progress("report", 0, steps)
+    progress("report", 0, STEPS)
     predictions = predict(network, dataset)
     labels = dataset.test.labels.numpy()
     matrix = confusion_matrix(labels, predictions.classes, len(dataset.class_names))
     album = _Album(path / "pictures", _provenance(network, dataset, config))
 
-    progress("report", 1, steps)
+    progress("report", 1, STEPS)
     figures: dict[str, Any] = {}
     if any(event.kind in ("train", "eval") for event in events):
         figures["curves"] = album.chart("curves", charts.curves(events), "Loss, accuracy and learning rate by step")
@@ -68,14 +71,15 @@ def write_report(
     figures["class_accuracy"] = album.chart(
         "class-accuracy", charts.class_accuracy(matrix, dataset.class_names), "Test accuracy of each class"
     )
-    progress("report", 2, steps)
     mistakes = _mistakes(dataset, predictions, album)
-    progress("report", 3, steps)
-    figures["filters"] = album.picture(filters(network))
-    examples: list[dict[str, Any]] = []
-    for number, index in enumerate(_chosen_images(labels, seed=int(config.get("seed") or 0))):
-        examples.append(_example(network, dataset, predictions, index, album, number + 1))
-        progress("report", 4 + number, steps)
+    chosen = _chosen_images(labels, seed=int(config.get("seed") or 0))
+    examples = [_example(dataset, predictions, index, album, number + 1) for number, index in enumerate(chosen)]
+    shown = [Shown(number + 1, _test_image(dataset, index)) for number, index in enumerate(chosen)]
+    looks: list[dict[str, Any]] = []
+    for section in sections(network, dataset, shown, store=path, budget=budget, progress=progress):
+        figures_of = [album.picture(picture) for picture in section.pictures]
+        looks.append({"heading": section.heading, "about": section.about, "figures": figures_of})
+        progress("report", 1 + len(looks), STEPS)
 
     page = (
         _environment()
@@ -88,6 +92,7 @@ def write_report(
             figures=figures,
             mistakes=mistakes,
             examples=examples,
+            looks=looks,
             grey=len(set(dataset.mean)) == 1 and len(set(dataset.std)) == 1,
             weights=album.provenance.get("Weights"),
             phases=phase_rows(events),
@@ -101,7 +106,7 @@ def write_report(
     )
     target = path / "report.html"
     replace_file(target, page.encode())
-    progress("report", steps, steps)
+    progress("report", STEPS, STEPS)
     return target
 
 
@@ -145,31 +150,18 @@ def _mistakes(dataset: Dataset, predictions: Predictions, album: _Album) -> list
     return shown
 
 
-def _example(
-    network: Network, dataset: Dataset, predictions: Predictions, index: int, album: _Album, number: int
-) -> dict[str, Any]:
-    """A test image with its feature maps in the first convolution and in the last stage."""
-    image = _test_image(dataset, index)
+def _example(dataset: Dataset, predictions: Predictions, index: int, album: _Album, number: int) -> dict[str, Any]:
+    """A test image that the report looks at from the inside, and what the network says of it."""
     true = dataset.class_names[int(dataset.test.labels[index])]
-    original = image_picture(f"image-{number}", f"Test image {index}: {true}", image[None])
-    maps = [
-        dataclasses.replace(picture, name=f"{picture.name}-image-{number}")
-        for picture in (feature_maps(network, layer, image) for layer in _map_layers(network))
-    ]
+    original = image_picture(f"image-{number}", f"Test image {index}: {true}", _test_image(dataset, index)[None])
     return {
+        "number": number,
         "index": index,
         "true": true,
         "said": dataset.class_names[predictions.classes[index]],
         "sure": float(predictions.confidences[index]),
         "original": album.picture(original),
-        "maps": [album.picture(picture) for picture in maps],
     }
-
-
-def _map_layers(network: Network) -> list[str]:
-    """The first convolution, and the last stage where the model names its stages, else its last convolution."""
-    found, stages = convolutions(network.model), list(layer_aliases(network.model))
-    return list(dict.fromkeys([found[0], stages[-1] if stages else found[-1]]))
 
 
 def _test_image(dataset: Dataset, index: int) -> Tensor:
@@ -217,7 +209,34 @@ def _environment() -> Environment:
     )
     environment.filters.update(percent=_percent, thousands="{:,}".format, duration=_duration)
     environment.filters.update(settings=_settings, phase_settings=_phase_settings)
+    environment.filters.update(evidence=_evidence, image_number=_image_number)
     return environment
+
+
+def _evidence(numbers: Mapping[str, Any]) -> list[str]:
+    """A picture's numbers in words: single ones, the mean of a list of ratios, the length of a list of channels.
+
+    >>> _evidence({"relus": 3, "dead_channels": [1, 4], "ratio": [1.0, None, 2.0], "channels": [0, 1, 2]})
+    ['relus 3', '2 dead channels', 'ratio 1.5 on average']
+    """
+    words: list[str] = []
+    for key, value in numbers.items():
+        called = key.replace("_", " ")
+        if isinstance(value, list):
+            known = [each for each in value if isinstance(each, (int, float))]
+            if key.endswith("_channels") and value:
+                words.append(f"{len(value)} {called}")
+            elif key in AVERAGED and known:
+                words.append(f"{called} {sum(known) / len(known):.2g} on average")
+        elif isinstance(value, (int, float, str)):
+            words.append(f"{called} {value:.3g}" if isinstance(value, float) else f"{called} {value}")
+    return words
+
+
+def _image_number(name: str) -> str:
+    """Which image a picture is of, by its file name's ending."""
+    _, found, number = name.rpartition("-image-")
+    return f", image {number}" if found else ""
 
 
 def _percent(share: float, digits: int = 1) -> str:
