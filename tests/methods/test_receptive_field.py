@@ -100,6 +100,24 @@ def test_odd_network_equals_what_perturbing_each_pixel_changes():
                 assert (int(lines.min()), int(lines.max()) + 1) == (start, stop)
 
 
+def test_joined_branches_are_seen_as_far_as_the_farthest_sees():
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.near, self.far = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 5, padding=2)
+            self.joint, self.apart = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, groups=2)
+            self.first = nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = torch.cat([self.near(x), self.far(x)], dim=1)
+            return self.joint(maps) + self.first(self.apart(maps)[:, :2]).mean()
+
+    net = network(Joined(), (9, 9))
+    assert receptive_field(net, "joint").rows[4].tolist() == [2, 7]
+    assert receptive_field(net, "apart").rows[4].tolist() == [2, 7]
+    assert receptive_field(net, "first").rows[4].tolist() == [4, 5]  # the first group sees the near branch alone
+
+
 def test_layers_that_look_at_whole_maps_see_the_whole_image():
     class Gate(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from convscope.data.memory import TensorImages, dataset_in_memory
 from convscope.errors import NumericsError, UsageError
 from convscope.hooks import frozen_eval, record_outputs
 from convscope.methods import survey as survey_module
+from convscope.methods import tally as tally_module
 from convscope.methods.survey import survey, surveyed_layers
 from convscope.methods.tally import BINS, SAMPLED, Tally
 from convscope.types import Dataset, Network, Split
@@ -108,6 +109,20 @@ def test_statistics_equal_naive_ones(monkeypatch, batch):
         correlation = np.corrcoef(of_images.T) - 2 * np.eye(maps.shape[1])
         np.testing.assert_allclose(layer.likeness, correlation.max(axis=1), atol=1e-4)
         np.testing.assert_array_equal(layer.twins, correlation.argmax(axis=1))
+
+
+@pytest.mark.parametrize("batch", [7, 25])
+def test_of_many_images_a_sample_is_watched(monkeypatch, batch):
+    monkeypatch.setattr(survey_module, "_batch", lambda _: batch)
+    monkeypatch.setattr(tally_module, "WATCHED", 20)
+    network, dataset = whole_numbers(), few_colours()
+    maps = outputs(network, dataset.train.images.pixels, ["3"])["3"]
+    layer = survey(network, dataset, ["3"])["3"]
+    np.testing.assert_allclose(layer.means, maps[::3].mean(axis=(0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(layer.shares_of_zeros, (maps[::3] <= 0).mean(axis=(0, 2, 3)), atol=1e-12)
+    correlation = np.corrcoef(maps[::3].mean(axis=(2, 3)).T) - 2 * np.eye(maps.shape[1])
+    np.testing.assert_allclose(layer.likeness, correlation.max(axis=1), atol=1e-4)
+    np.testing.assert_array_equal(layer.images, brute_force(maps, 9)[1])
 
 
 def test_histogram_counts_the_maximum_of_each_image():

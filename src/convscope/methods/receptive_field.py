@@ -72,7 +72,7 @@ class _Slim(nn.Conv2d):
         maps = input.unflatten(1, (self.groups, -1)).mean(2)  # (N, groups, H, W)
         kernel = maps.new_full((self.groups, 1, *self.kernel_size), 1 / math.prod(self.kernel_size))
         maps = F.conv2d(maps, kernel, None, self.stride, self.padding, self.dilation, self.groups)
-        return maps[:, :, None].expand(-1, -1, self.out_channels // self.groups, -1, -1).flatten(1, 2)
+        return maps[:, :, None].expand(-1, -1, self.out_channels // self.groups, -1, -1).flatten(1, 2).contiguous()
 
 
 class _Unchanged(nn.BatchNorm2d):
