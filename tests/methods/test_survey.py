@@ -111,6 +111,15 @@ def test_statistics_equal_naive_ones(monkeypatch, batch):
         np.testing.assert_array_equal(layer.twins, correlation.argmax(axis=1))
 
 
+def test_maps_with_their_channels_last_give_the_same():
+    network, dataset = whole_numbers(), few_colours()
+    expected = survey(network, dataset)
+    network.model.to(memory_format=torch.channels_last)
+    for name, layer in survey(network, dataset).items():
+        for each in dataclasses.fields(layer):
+            np.testing.assert_array_equal(getattr(layer, each.name), getattr(expected[name], each.name))
+
+
 @pytest.mark.parametrize("batch", [7, 25])
 def test_of_many_images_a_sample_is_watched(monkeypatch, batch):
     monkeypatch.setattr(survey_module, "_batch", lambda _: batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -83,11 +83,14 @@ class _Unchanged(nn.BatchNorm2d):
 
 
 def _slimmed(model: nn.Module) -> nn.Module:
-    """A copy in double precision and main memory whose convolutions cost little: only what they see matters.
+    """A copy in double precision and main memory that costs little: only what its layers see matters.
 
-    In single precision some libraries compute convolutions in tiles, where what is not a number spreads.
+    All weights of a tensor become one number, which is not zero, since some libraries skip those. In single precision
+    some compute convolutions in tiles, where what is not a number spreads.
     """
-    slim = copy.deepcopy(model).cpu().double()
+    number = torch.tensor(0.01, dtype=torch.float64)
+    weights: dict[int, Any] = {id(each): nn.Parameter(number.expand(each.shape)) for each in model.parameters()}
+    slim = copy.deepcopy(model, weights).cpu().double()
     for module in slim.modules():
         if type(module) is nn.Conv2d and module.padding_mode == "zeros":
             module.__class__ = _Slim  # the same weights under the same names, for code that looks at them

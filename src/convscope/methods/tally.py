@@ -86,7 +86,7 @@ class Tally:
 
     def add(self, maps: Float[Tensor, "N K h w"], classes: Float[Tensor, "N classes"]) -> None:
         """Count in the next images; `classes` is 1 at each one's class and 0 elsewhere."""
-        flat = maps.flatten(2)  # (N, K, h * w)
+        flat = maps.flatten(2).contiguous()  # (N, K, h * w)
         peaks, activity = self._reduce(flat)
         finite = torch.isfinite(activity.sum(0))
         if not bool(finite.all()):
