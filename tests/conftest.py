@@ -1,8 +1,20 @@
 """The shapes and types in convscope's signatures are checked on every call that a test makes."""
 
+import pytest
 from jaxtyping import install_import_hook
 
 from tests import typechecker
 
 HOUSES = ("data", "models.resnet", "models.weights", "hooks", "paint", "train", "methods", "web")
 install_import_hook([f"convscope.{house}" for house in HOUSES], f"{typechecker.__name__}.check")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_reports():
+    """Reports are drawn whole in tests, but in few steps."""
+    from convscope.web import sections
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"ASCENT_STEPS": 2, "INVERSION_STEPS": 2, "SAMPLES": 2}.items():
+            patch.setattr(sections, name, value)
+        yield

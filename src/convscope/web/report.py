@@ -217,7 +217,7 @@ def _evidence(numbers: Mapping[str, Any]) -> list[str]:
     """A picture's numbers in words: single ones, the mean of a list of ratios, the length of a list of channels.
 
     >>> _evidence({"relus": 3, "dead_channels": [1, 4], "ratio": [1.0, None, 2.0], "channels": [0, 1, 2]})
-    ['relus 3', '2 dead channels', 'ratio 1.5 on average']
+    ['relus 3', 'dead channels: 2', 'ratio 1.5 on average']
     """
     words: list[str] = []
     for key, value in numbers.items():
@@ -225,7 +225,7 @@ def _evidence(numbers: Mapping[str, Any]) -> list[str]:
         if isinstance(value, list):
             known = [each for each in value if isinstance(each, (int, float))]
             if key.endswith("_channels") and value:
-                words.append(f"{len(value)} {called}")
+                words.append(f"{called}: {len(value)}")
             elif key in AVERAGED and known:
                 words.append(f"{called} {sum(known) / len(known):.2g} on average")
         elif isinstance(value, (int, float, str)):

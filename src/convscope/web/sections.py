@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from convscope.errors import UsageError
+from convscope.errors import CheckpointError, UsageError
 from convscope.hooks import convolutions, layer_aliases
 from convscope.methods.attribute import attribute
 from convscope.methods.dream import dream
@@ -24,9 +24,11 @@ from convscope.methods.top_images import top_images
 from convscope.models.weights import head_name
 from convscope.types import Dataset, Network, Picture, Progress
 
-CHANNELS = 16  # shown of each layer by gradient ascent
 ROWS = 8  # channels of each layer whose strongest images are shown
 MAPS = 64  # channels reconstructed one by one
+ASCENT_STEPS = 64
+INVERSION_STEPS = 300
+SAMPLES = 50  # of attributions that average
 
 
 class Shown(NamedTuple):
@@ -55,8 +57,10 @@ def sections(
     """
     first, last = end_layers(network)
     depths = list(dict.fromkeys([first, *layer_aliases(network.model), last]))
-    head = head_name(network.model)
-    stored_survey(network, dataset, [first, last, head], store=store, progress=progress)  # one pass for all that ask
+    heads = [head] if (head := _head(network)) else []
+    ends = [first, last]
+    surveyed = stored_survey(network, dataset, [*ends, *heads], store=store, progress=progress)  # one pass for all
+    rows = {layer: range(min(ROWS, len(found.maxima))) for layer, found in zip(ends, surveyed.values(), strict=False)}
 
     def each(draw: Callable[[Tensor], Picture]) -> Iterator[Picture]:
         for one in shown:
@@ -83,18 +87,21 @@ def sections(
         lambda: [
             *(_all_patterns(network, dataset, depths, store, budget, progress) if budget else ()),
             *(
-                maximize(network, layer, range(CHANNELS), dataset, store=store, progress=progress)
-                for layer in (() if budget else (first, last))
+                maximize(network, layer, None, dataset, steps=ASCENT_STEPS, store=store, progress=progress)
+                for layer in (() if budget else ends)
             ),
-            maximize(network, head, "all", dataset, store=store, progress=progress),
+            *(
+                maximize(network, head, "all", dataset, steps=ASCENT_STEPS, store=store, progress=progress)
+                for head in heads
+            ),
         ],
     )
     yield _section(
         "The images that excite them most",
         "From the training images, cut to what the unit can see, with a deconvnet reconstruction below each.",
         lambda: [
-            top_images(network, layer, range(ROWS), dataset, reconstructions=True, store=store, progress=progress)
-            for layer in (first, last)
+            top_images(network, layer, rows[layer], dataset, reconstructions=True, store=store, progress=progress)
+            for layer in ends
         ],
     )
     yield _section(
@@ -109,12 +116,14 @@ def sections(
     yield _section(
         "What each depth still knows",
         "Images made so that a layer's features match those of the original.",
-        lambda: [*each(lambda x: invert_layers(network, depths, x, dataset, progress=progress))],
+        lambda: [
+            *each(lambda x: invert_layers(network, depths, x, dataset, steps=INVERSION_STEPS, progress=progress))
+        ],
     )
     yield _section(
         "What speaks for the class",
         "Nine ways to ask which pixels the network's answer rests on. They do not agree, and none is the truth.",
-        lambda: [*each(lambda x: attribute(network, x, control=True, progress=progress))],
+        lambda: [*each(lambda x: attribute(network, x, control=True, samples=SAMPLES, progress=progress))],
     )
     yield _section(
         "A dream",
@@ -140,6 +149,14 @@ def end_layers(network: Network) -> tuple[str, str]:
     """The first convolution, and the last stage where the model names its stages, else its last convolution."""
     found, stages = convolutions(network.model), list(layer_aliases(network.model))
     return found[0], stages[-1] if stages else found[-1]
+
+
+def _head(network: Network) -> str | None:
+    """The layer that gives the classes' scores, if it is a linear one."""
+    try:
+        return head_name(network.model)
+    except CheckpointError:
+        return None
 
 
 def _section(heading: str, about: str, draw: Callable[[], list[Picture]]) -> Section:
