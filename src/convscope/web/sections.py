@@ -98,7 +98,8 @@ def sections(
     )
     yield _section(
         "The images that excite them most",
-        "From the training images, cut to what the unit can see, with a deconvnet reconstruction below each.",
+        "From the training images, cut to what the unit can see; below each what it saw of it, by guided backprop, "
+        "since a deconvnet follows an image only through the switches of max pooling.",
         lambda: [
             top_images(network, layer, rows[layer], dataset, reconstructions=True, store=store, progress=progress)
             for layer in ends
