@@ -4,5 +4,6 @@ from convscope.tables import Entry
 
 BENCHMARKS: dict[str, Entry] = {
     "maximize": Entry("bench.maximize:main", "activation maximization, a channel, and torch-lucent"),
+    "reconstruct": Entry("bench.reconstruct:main", "deconvnet reconstructions of 64 channels, and Captum's calls"),
     "top-images": Entry("bench.top_images:main", "the survey of all layers, and a bare forward pass over the images"),
 }

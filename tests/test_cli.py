@@ -80,7 +80,7 @@ def test_a_finished_run_can_be_resumed_and_reported_again(finished, capsys):
     assert (finished / "report.html").exists()
 
 
-def test_filters_and_maps(finished, tmp_path, capsys):
+def test_every_method_draws(finished, tmp_path, capsys):
     photo = tmp_path / "photo.png"
     Image.new("L", (50, 40), 128).save(photo)
     for arguments in (
@@ -88,6 +88,15 @@ def test_filters_and_maps(finished, tmp_path, capsys):
         ["filters", finished, "--layer", "conv3", "--channel", "2"],
         ["maps", finished, "--image", "7"],
         ["maps", finished, "--layer", "layer2.0.conv1", "--image", photo, "--channel", "3"],
+        ["maximize", finished, "--layer", "conv1", "--channel", "0-2", "--steps", "2"],
+        ["maximize", finished, "--layer", "fc", "--channel", "7", "--objective", "position", "--steps", "2"],
+        ["reconstruct", finished, "--layer", "conv3", "--rule", "guided", "--control"],
+        ["invert", finished, "--layer", "conv2", "--steps", "2"],
+        ["top-images", finished, "--layer", "conv1", "--channel", "0,1", "--count", "3", "--reconstructions"],
+        ["attribute", finished, "--target", "3", "--samples", "2"],
+        ["dream", finished, "--layer", "conv2", "--octaves", "2", "--steps", "1"],
+        ["filters", "resnet8"],
+        ["reconstruct", "torchvision:squeezenet1_1", "--input-size", "48", "--image", photo],
     ):
         assert call(*arguments, "-o", tmp_path / "picture.png") == 0
         assert values(capsys.readouterr().out)["picture"] == str(tmp_path / "picture.png")
@@ -95,6 +104,47 @@ def test_filters_and_maps(finished, tmp_path, capsys):
             assert min(picture.size) > 30
             assert len(picture.convert("RGB").getcolors(1 << 20)) > 3, f"{arguments}: a picture of nothing"
         (tmp_path / "picture.png").unlink()
+
+
+def test_a_picture_says_where_it_comes_from(finished, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "picture.png"
+    arguments = ["maximize", finished, "--layer", "conv1", "--channel", "1", "--steps", "2", "--seed", "5", "-o", out]
+    monkeypatch.setattr("sys.argv", ["convscope", *map(str, arguments)])
+    assert call(*arguments, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["channels"] == [1]
+    assert len(printed["ratio"]) == 1
+    with Image.open(out) as picture:
+        assert (
+            picture.text["Command"]
+            == f"convscope maximize {finished} --layer conv1 --channel 1 --steps 2 --seed 5 -o {out}"
+        )
+        assert picture.text["Seed"] == "5"
+        weights = json.loads((finished / "checkpoints" / "step-000000003" / "checkpoint.json").read_text())
+        assert picture.text["Weights"].removeprefix("SHA-256 ") in json.dumps(weights)
+
+
+def test_a_budget_draws_every_channel_and_goes_on(finished, capsys):
+    for _ in range(2):
+        assert call("maximize", finished, "--layer", "conv1", "--budget", "1.5s") == 0
+        printed = values(capsys.readouterr().out)
+        assert printed["pictures"] == str(finished / "pictures" / "maximize-conv1.png")
+    assert printed["steps of conv1"].split()[0] in ("16", "64", "256")
+    assert call("maximize", finished, "--budget", "soon") == 2
+    assert 'budget "soon"; allowed: a number with s, m or h, such as 10m' in capsys.readouterr().err
+
+
+def test_an_interrupted_picture_is_saved_and_exits_with_130(finished, tmp_path, capsys, monkeypatch):
+    from convscope.methods import ascent
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ascent, "move", stop)
+    out = tmp_path / "picture.png"
+    assert call("maximize", finished, "--layer", "conv1", "--channel", "1", "-o", out) == 130
+    assert out.exists()
+    assert f"stopped; what was drawn until then is {out}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["datasets", "models", "recipes", "methods"])
@@ -106,7 +156,8 @@ def test_lists_name_every_entry(command, capsys):
 
     assert call(command) == 0
     tables = {"datasets": DATASETS, "models": MODELS, "recipes": RECIPES, "methods": METHODS}
-    assert list(values(capsys.readouterr().out)) == list(tables[command])
+    others = ["torchvision:NAME", "timm:NAME", "MODULE:FUNCTION"] if command == "models" else []
+    assert list(values(capsys.readouterr().out)) == [*tables[command], *others]
 
 
 def test_layers_of_a_model(capsys):

@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "convscope"
 
 RANKS = [
-    {"errors", "types", "tables", "durable", "paint", "relu_rules"},
+    {"errors", "types", "tables", "durable", "paint", "relu_rules", "batched_backward"},
     {"data", "models", "hooks"},
     {"train", "methods"},
     {"web"},

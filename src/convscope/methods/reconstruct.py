@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import Literal
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from convscope.batched_backward import BatchedBackward, gradients
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, like_model, record_outputs, resolve_layer
 from convscope.methods.evidence import randomized, similarity, with_control
@@ -103,7 +105,7 @@ def reconstruct(
     for first in range(0, len(chosen) + 1, step):
         progress("reconstruct", first, len(chosen) + 1)
         signals = torch.stack([*islice(shares, step)])
-        parts.append(project(network, name, images.expand(len(signals), -1, -1, -1), signals, rule=rule))
+        parts.append(project(network, name, images, signals, rule=rule))
     back = torch.cat(parts)  # (1 + N, C, H, W)
     tiles = [back[:1], *([back[1:].sum(0, keepdim=True)] if whole else []), back[1:]]
     picture = _picture(network, layer, name, images, torch.cat(tiles), maps, chosen, rule, start, relus)
@@ -117,21 +119,24 @@ def project(
     network: Network,
     layer: str,
     images: Float[Tensor, "N C H W"],
-    signals: Float[Tensor, "N K h w"],
+    signals: Float[Tensor, "M K h w"],
     *,
     rule: Rule,
-) -> Float[Tensor, "N C H W"]:
+) -> Float[Tensor, "M C H W"]:
     """Each signal at the layer's maps, projected back through the forward pass of its image, as one batch.
 
-    `images` are in [0, 1]; what comes back is in the units of the model's input, in main memory. `layer` is a
-    dotted name. With the rule "gradient" it is the signal times the layer's Jacobian.
+    There is an image for each signal, or one for all, which then has a single forward pass. `images` are in [0, 1];
+    what comes back is in the units of the model's input, in main memory. `layer` is a dotted name. With the rule
+    "gradient" it is the signal times the layer's Jacobian.
     """
+    alone = len(images) == 1
     with frozen_eval(network.model) as model, torch.enable_grad():
         inputs = network.normalize(like_model(model, images)).requires_grad_()
-        with ReluRule(rule):
+        with ReluRule(rule), BatchedBackward() if alone else nullcontext():
             output = record_outputs(model, inputs, [layer])[layer]
         maps = as_maps(model.get_submodule(layer), output, layer=layer)
-        (back,) = torch.autograd.grad(maps, inputs, signals.to(maps))
+        back = signals.to(maps)
+        back = gradients(maps, inputs, back[:, None])[:, 0] if alone else torch.autograd.grad(maps, inputs, back)[0]
     return back.float().cpu()
 
 
