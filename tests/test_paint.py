@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 
@@ -146,3 +147,16 @@ def test_png_holds_pixels_and_provenance(tmp_path):
         }
     assert path.read_bytes() == png_bytes(shown)
     assert np.asarray(Image.open(io.BytesIO(png_bytes(shown, scale=1)))).shape == (2 * 5 + 3 * GAP,) * 2 + (3,)
+
+
+def test_a_picture_shows_itself_in_a_notebook():
+    picture = dataclasses.replace(
+        image_picture("a", "Cats & <dogs>", np.random.default_rng(0).random((1, 3, 4, 4)), caption="Read it so."),
+        numbers={"ratio_of_two": 0.123456, "channels": [1, 2], "layer": "<b>"},
+    )
+    assert picture._repr_png_() == png_bytes(picture)
+    page = picture._repr_html_()
+    assert base64.b64encode(png_bytes(picture)).decode() in page
+    assert "<b>Cats &amp; &lt;dogs&gt;</b>" in page
+    assert "<figcaption>Read it so.</figcaption>" in page
+    assert "<figcaption>ratio of two 0.123; layer &lt;b&gt;</figcaption>" in page

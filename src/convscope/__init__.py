@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from convscope.types import Recipe as Recipe
     from convscope.web.report import write_report as write_report
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "load_dataset": "convscope.data",

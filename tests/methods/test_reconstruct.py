@@ -242,7 +242,9 @@ def test_control_is_of_other_weights_and_compared():
     assert not np.array_equal(picture.values[1], picture.values[-count + 1])
 
 
-@pytest.mark.parametrize(("channels", "size"), [(1, (8, 8)), (3, (8, 20)), (5, (31, 17)), (3, (128, 96))])
+@pytest.mark.parametrize(
+    ("channels", "size"), [(1, (8, 8)), (3, (8, 20)), (5, (31, 17)), (3, (128, 96)), (3, (512, 512))]
+)
 def test_any_number_of_channels_and_any_size(channels, size):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Conv2d(4, 1, 3))
