@@ -125,7 +125,8 @@ class _Transpose(torch.autograd.Function):
         dilation: Pair,
         groups: int,
     ) -> Tensor:
-        return conv2d_input(shape, weight, gradient, stride, padding, dilation, groups)
+        geometry: Any = (stride, padding, dilation)  # its signature promises single numbers, its documentation pairs
+        return conv2d_input(shape, weight, gradient, *geometry, groups)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

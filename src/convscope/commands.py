@@ -112,12 +112,11 @@ def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dic
         )
         return
     given: dict[str, Any] = {knob: values[knob] for knob in knobs if knob in values}
+    given |= {need: _need(need, method, subject, values, output) for need in needs}
+    keywords = inspect.signature(method).parameters
+    given |= {"store": subject.path} if "store" in keywords and subject.path else {}
     with show_work(quiet=output.quiet) as progress:
-        for need in needs:
-            given[need] = _need(need, method, subject, values, output)
-        keywords = inspect.signature(method).parameters
         given |= {"progress": progress} if "progress" in keywords else {}
-        given |= {"store": subject.path} if "store" in keywords and subject.path else {}
         picture = method(subject.network, **given)
     if "image" in needs:
         picture = replace(picture, name=f"{picture.name}-image-{Path(values.get('image', '0')).stem}")

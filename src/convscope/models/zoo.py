@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -144,6 +143,6 @@ def _package(name: str, submodule: str = "") -> Any:
     """The package, which convscope does not bring along."""
     try:
         module = import_module(name)
-        return cast("ModuleType", import_module(f"{name}.{submodule}")) if submodule else module
+        return import_module(f"{name}.{submodule}") if submodule else module
     except ModuleNotFoundError as error:
         raise UsageError(f"{name}:NAME needs {name}: pip install 'convscope[zoo]'") from error
