@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 from typing import get_args
 
 import pytest
@@ -52,18 +51,3 @@ def test_channels_that_cannot_be_read_are_told(text):
     with pytest.raises(UsageError) as caught:
         parse_channels(text)
     assert str(caught.value) == f'channels "{text}"; allowed: a number, or numbers and ranges such as 0-15,20'
-
-
-def test_a_method_that_reads_a_dataset_draws_on_a_terminal(tmp_path, monkeypatch):
-    """A terminal shows one live display at a time: reading and drawing must take turns."""
-    from rich.console import Console
-
-    from convscope.cli import main
-
-    monkeypatch.setattr("convscope.console.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True))
-    out = tmp_path / "picture.png"
-    words = ["top-images", "resnet8", "--dataset", "digits", "--layer", "conv1", "--channel", "0", "-o", str(out)]
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    assert end.value.code == 0
-    assert out.exists()
