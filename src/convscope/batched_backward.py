@@ -125,8 +125,8 @@ class _Transpose(torch.autograd.Function):
         dilation: Pair,
         groups: int,
     ) -> Tensor:
-        geometry: Any = (stride, padding, dilation)  # its signature promises single numbers, its documentation pairs
-        return conv2d_input(shape, weight, gradient, *geometry, groups)
+        # Its documentation allows pairs, its inferred types do not.
+        return conv2d_input(shape, weight, gradient, stride, padding, dilation, groups)  # pyright: ignore[reportArgumentType]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
