@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from convscope.errors import UsageError
-from convscope.hooks import frozen_eval, resolve_layer
+from convscope.hooks import resolve_layer
 from convscope.methods.canvas import Parameterization, check_parameterization
 from convscope.methods.excite import Excited, chunks, excite, joined
 from convscope.methods.excited_picture import excited_picture
 from convscope.methods.image_statistics import statistics_for
-from convscope.methods.needs import Channels, choose_channels, layer_maps
+from convscope.methods.needs import Channels, channel_count, choose_channels
 from convscope.methods.objectives import AIMS, Aim
 from convscope.methods.reference import reference
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
@@ -81,7 +80,7 @@ def maximize(
     name = resolve_layer(network.model, layer, model_name=network.name)
     check_parameterization(parameterization)
     _check_counts(seed=seed, steps=steps, variants=variants, frames=frames)
-    available = _channel_count(network, name)
+    available = channel_count(network, name)
     aim, direction = _aim(objective, available, name)
     chosen = (
         [0]
@@ -139,12 +138,6 @@ def _check_counts(*, seed: int, **counts: int) -> None:
     for name, value, least in [*((name, value, 1) for name, value in counts.items()), ("seed", seed, 0)]:
         if value < least:
             raise UsageError(f"{name} {value}; allowed: {least} or more")
-
-
-def _channel_count(network: Network, layer: str) -> int:
-    """How many channels the layer has, from one pass."""
-    with frozen_eval(network.model), torch.no_grad():
-        return layer_maps(network, layer, torch.zeros(1, len(network.mean), *network.input_size)).shape[1]
 
 
 def _aim(objective: str | Tensor, available: int, layer: str) -> tuple[Aim, Tensor | None]:

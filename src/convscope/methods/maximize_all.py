@@ -16,11 +16,11 @@ from torch import Tensor
 
 from convscope.durable import replace_file, to_json
 from convscope.errors import CheckpointError, ResourceError, UsageError
-from convscope.hooks import frozen_eval, resolve_layer
+from convscope.hooks import resolve_layer
 from convscope.methods.excite import Excited, chunks, excite, joined
 from convscope.methods.excited_picture import excited_picture
 from convscope.methods.image_statistics import statistics_for
-from convscope.methods.needs import Channels, choose_channels, layer_maps
+from convscope.methods.needs import Channels, channel_count, choose_channels
 from convscope.methods.reference import Reference, reference
 from convscope.methods.survey import resolved_layers
 from convscope.methods.survey_store import weights_hash
@@ -58,7 +58,7 @@ def maximize_within(
     names = resolved_layers(network, layers)
     statistics = statistics_for(network, dataset)
     _claim(store, network, dataset, seed)
-    counts = _channel_counts(network, names)
+    counts = {name: channel_count(network, name) for name in names}
     parts = [
         (steps, name, part)
         for steps in ROUNDS
@@ -93,7 +93,7 @@ def drawn_picture(network: Network, store: Path, layer: str, channel: Channels =
     record = _record(store)
     if record.get("weights") != _weights(network):
         raise UsageError(f"no pictures of {network.name} in {store}; draw them with maximize_within")
-    available = _channel_counts(network, [name])[name]
+    available = channel_count(network, name)
     drawn = _steps_drawn(store, network, name, available)
     wanted = choose_channels(channel, available, layer=layer, class_names=network.class_names)
     owners = [index for index in wanted if drawn[index]]
@@ -155,13 +155,6 @@ def _record(store: Path) -> dict[str, Any]:
 
 def _weights(network: Network) -> str:
     return network.weights_sha256 or weights_hash(network)
-
-
-def _channel_counts(network: Network, names: Iterable[str]) -> dict[str, int]:
-    """How many channels each layer has."""
-    image = torch.zeros(1, len(network.mean), *network.input_size)
-    with frozen_eval(network.model), torch.no_grad():
-        return {name: layer_maps(network, name, image).shape[1] for name in names}
 
 
 def _steps_drawn(store: Path, network: Network, name: str, available: int) -> list[int]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from convscope.errors import NumericsError, UsageError, closest
-from convscope.hooks import like_model, record_outputs
+from convscope.hooks import frozen_eval, like_model, record_outputs
 from convscope.types import Network
 
 Channels = int | str | Sequence[int] | None
@@ -81,6 +81,12 @@ def layer_maps(
     maps = as_maps(network.model.get_submodule(layer), output, layer=layer)
     check_finite(maps, layer=layer)
     return maps
+
+
+def channel_count(network: Network, layer: str) -> int:
+    """How many channels the layer, a dotted name, has, from one pass of a black image."""
+    with frozen_eval(network.model), torch.no_grad():
+        return layer_maps(network, layer, torch.zeros(1, len(network.mean), *network.input_size)).shape[1]
 
 
 def as_maps(module: nn.Module, output: Tensor, *, layer: str) -> Float[Tensor, "N K h w"]:
