@@ -129,6 +129,17 @@ def as_rgb(images: Float[Tensor, "N C H W"]) -> Float[np.ndarray, "N 3 H W"]:
     return pixels[:, :3]
 
 
+def signed_limits(values: Float[np.ndarray, "N C H W"]) -> Float[np.ndarray, "N 2"]:
+    """For each tile limits around zero that all but the largest 0.5 % of its sizes lie within.
+
+    >>> signed_limits(np.array([[[[-2.0, 2.0]]]])).tolist()
+    [[-2.0, 2.0]]
+    """
+    sizes = np.abs(values).reshape(len(values), -1)
+    highs = np.maximum(np.quantile(sizes, 0.995, axis=1), 1e-30)  # a few pixels must not grey all others
+    return np.stack([-highs, highs], axis=1).astype(np.float32)
+
+
 def slug(layer: str) -> str:
     """A layer's name as part of a file name.
 

@@ -24,6 +24,7 @@ from convscope.methods.needs import (
     choose_channels,
     layer_maps,
     one_image,
+    signed_limits,
     slug,
 )
 from convscope.relu_rules import ReluRule, Rule
@@ -198,16 +199,14 @@ def _picture(
     """The picture: the image, all channels at once, their sum where there is one, each channel alone."""
     summed = len(back) - len(chosen) - 1
     values = as_rgb(back)
-    bounds = np.abs(values).reshape(len(values), -1)
-    highs = np.maximum(np.quantile(bounds, 0.995, axis=1), 1e-30)  # a few pixels must not grey all others
-    dark = [index for index, high in zip(chosen, bounds[1 + summed :].max(axis=1), strict=True) if not high]
+    dark = [index for index, tile in zip(chosen, values[1 + summed :], strict=True) if not tile.any()]
     alike = similarity(values[1:2], values[:1]).tolist() if summed else []
     whose = "strongest position of each channel" if start == "peak" else "map of each channel"
     return Picture(
         name=f"{rule}-{slug(layer)}" + (f"-{chosen[0]}" if len(chosen) == 1 else ""),
         title=f"{RULE_WORDS[rule]} from {layer}, {maps.shape[0]} channels of {maps.shape[1]}×{maps.shape[2]}",
         values=np.concatenate([as_rgb(images), values]).astype(np.float32),
-        limits=np.concatenate([[[0, 1]], np.stack([-highs, highs], axis=1)]).astype(np.float32),
+        limits=np.concatenate([[[0, 1]], signed_limits(values)]).astype(np.float32),
         scale="rgb",
         captions=("image", "all at once", *["sum of channels"] * summed, *map(str, chosen)),
         caption=f"First the image, then what goes back to its pixels from the layer: all channels at once, "

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, resolve_layer
-from convscope.methods.needs import Channels, as_rgb, batch_limit, choose_channels, layer_maps, slug
+from convscope.methods.needs import Channels, as_rgb, batch_limit, choose_channels, layer_maps, signed_limits, slug
 from convscope.methods.patches import cut, longest
 from convscope.methods.receptive_field import receptive_field
 from convscope.methods.reconstruct import met_relus, project
@@ -165,9 +165,7 @@ def _strip(
     blank = torch.zeros(len(colours), 3)
     limits = np.tile(np.array([0, 1], dtype=np.float32), (len(colours), 1))
     if signed:
-        sizes = (cut(colours, *boxes, size, fill=blank) if boxes else colours).abs().flatten(1).numpy()
-        highs = np.maximum(np.quantile(sizes, 0.995, axis=1), 1e-30)  # a few pixels must not grey all others
-        limits = np.stack([-highs, highs], axis=1).astype(np.float32)
+        limits = signed_limits((cut(colours, *boxes, size, fill=blank) if boxes else colours).numpy())
     if boxes is None:
         return colours.numpy(), limits
     low, high = torch.from_numpy(limits).unbind(1)
