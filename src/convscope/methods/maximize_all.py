@@ -23,7 +23,7 @@ from convscope.methods.image_statistics import statistics_for
 from convscope.methods.needs import Channels, channel_count, choose_channels
 from convscope.methods.reference import Reference, reference
 from convscope.methods.survey import resolved_layers
-from convscope.methods.survey_store import weights_hash
+from convscope.methods.survey_store import weights_identity
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
 FORMAT = 1  # counted up when what is stored, or how it is drawn, changes
@@ -91,7 +91,7 @@ def drawn_picture(network: Network, store: Path, layer: str, channel: Channels =
     """
     name = resolve_layer(network.model, layer, model_name=network.name)
     record = _record(store)
-    if record.get("weights") != _weights(network):
+    if record.get("weights") != weights_identity(network):
         raise UsageError(f"no pictures of {network.name} in {store}; draw them with maximize_within")
     available = channel_count(network, name)
     drawn = _steps_drawn(store, network, name, available)
@@ -126,7 +126,7 @@ def _claim(store: Path, network: Network, dataset: Dataset | None, seed: int) ->
     record = {
         "format": FORMAT,
         "network": network.name,
-        "weights": _weights(network),
+        "weights": weights_identity(network),
         "input_size": list(network.input_size),
         "statistics": "assumed" if dataset is None else dataset.name,
         "fingerprint": "" if dataset is None else dataset.fingerprint,
@@ -151,10 +151,6 @@ def _record(store: Path) -> dict[str, Any]:
         return json.loads((store / RECORD).read_bytes())
     except (OSError, ValueError):
         return {}
-
-
-def _weights(network: Network) -> str:
-    return network.weights_sha256 or weights_hash(network)
 
 
 def _steps_drawn(store: Path, network: Network, name: str, available: int) -> list[int]:

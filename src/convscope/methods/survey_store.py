@@ -48,7 +48,7 @@ def stored_survey(
         "format": FORMAT,
         "dataset": dataset.fingerprint,
         "split": split,
-        "weights": network.weights_sha256 or weights_hash(network),
+        "weights": weights_identity(network),
         "normalization": [list(network.mean), list(network.std)],
     }
     folder = store / "survey"
@@ -96,6 +96,11 @@ def load_survey(folder: Path, split: str) -> tuple[dict[str, Any], dict[str, Lay
         return record, {layer: LayerSurvey(**arrays) for layer, arrays in tensors.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         return {}, {}
+
+
+def weights_identity(network: Network) -> str:
+    """What tells the weights from others: their file's SHA-256 where it is known, else `weights_hash`."""
+    return network.weights_sha256 or weights_hash(network)
 
 
 def weights_hash(network: Network) -> str:
