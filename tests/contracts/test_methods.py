@@ -61,8 +61,12 @@ def call(method: str, network: Network, **changes: Any) -> Picture:
 
 
 def everything(model: nn.Module) -> list[Any]:
+    """All that a method must leave as it was."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    hooks = [[len(getattr(module, kind)) for kind in kinds] for module in model.modules()]
     return [
-        [(name, module.training, len(module._forward_hooks)) for name, module in model.named_modules()],
+        hooks,
+        [(name, module.training) for name, module in model.named_modules()],
         [(p.requires_grad, None if p.grad is None else p.grad.numpy().tobytes()) for p in model.parameters()],
         {name: value.numpy().tobytes() for name, value in model.state_dict().items()},
     ]

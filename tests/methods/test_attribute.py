@@ -15,6 +15,7 @@ from convscope.methods.attribute import attribute
 from convscope.methods.attributions import HOWS, SIGNED, Asked, attributions, heat
 from convscope.paint import paint
 from convscope.types import Network
+from tests.contracts.test_methods import everything
 
 NAMES = ("cat", "dog", "frog")
 
@@ -232,14 +233,14 @@ def test_leaves_the_network_as_found(how, fails):
     net(image(2, 3, 16, 16)).sum().backward()
     if fails:
         net.model[-1].register_forward_pre_hook(_fails_at_the_third_pass())
-    before = _everything(net.model)
+    before = everything(net.model)
     given = image().requires_grad_()
     if fails:
         with pytest.raises(RuntimeError, match="planted"):
             attribute(net, given, how=how)
     else:
         attribute(net, given, how=how)
-    assert _everything(net.model) == before
+    assert everything(net.model) == before
     assert given.grad is None
 
 
@@ -252,18 +253,3 @@ def _fails_at_the_third_pass():
             raise RuntimeError("planted")
 
     return hook
-
-
-def _everything(model: nn.Module) -> list[object]:
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return [
-        [
-            (name, module.training, [len(getattr(module, kind)) for kind in hooks])
-            for name, module in model.named_modules()
-        ],
-        [
-            (each.requires_grad, None if each.grad is None else each.grad.numpy().tobytes())
-            for each in model.parameters()
-        ],
-        {name: value.numpy().tobytes() for name, value in model.state_dict().items()},
-    ]
