@@ -28,6 +28,10 @@ SPELLINGS = {
     "clamp_min": lambda x: x.clamp_min(0.0),
     "torch.clip": lambda x: torch.clip(x, min=0),
     "threshold": nn.Threshold(0, 0),
+    "maximum": lambda x: torch.maximum(x, torch.zeros(())),
+    "max of two": lambda x: torch.max(torch.zeros_like(x), x),
+    "where": lambda x: torch.where(x > 0, x, 0),
+    "where of tensors": lambda x: x.where(x > 0, torch.zeros_like(x)),
 }
 SATURATING = {
     "ReLU6": nn.ReLU6(),
@@ -72,7 +76,15 @@ def test_saturating_ones_also_close_above(spelling, rule):
 
 
 @pytest.mark.parametrize(
-    "other", [lambda x: x.clamp(min=0.1), lambda x: x.clamp(max=6), nn.Hardtanh(), torch.sigmoid]
+    "other",
+    [
+        lambda x: x.clamp(min=0.1),
+        lambda x: x.clamp(max=6),
+        lambda x: torch.maximum(x, torch.ones(())),
+        lambda x: torch.where(x > 1, x, 0),
+        lambda x: x.max() * x,
+        torch.sigmoid,
+    ],
 )
 def test_what_is_not_a_relu_is_left_alone(other):
     x = X.clone().requires_grad_()
@@ -115,6 +127,7 @@ def test_what_follows_an_in_place_relu_sees_its_output():
         (nn.Hardswish(), "hardswish"),
         (nn.Mish(), "mish"),
         (nn.Softplus(), "softplus"),
+        (nn.Hardtanh(), "hardtanh"),
     ],
 )
 def test_other_activations_are_refused_by_name(module, name):
@@ -169,3 +182,25 @@ def test_a_layer_that_ends_in_a_relu_is_recorded_before_it(relu):
     torch.testing.assert_close(got["1"], model(x))
     assert bool((got["0"] < 0).any())
     assert bool(torch.autograd.grad(got["0"].sum(), x)[0].all())
+
+
+def test_what_was_changed_after_its_relu_is_not_recorded_before_it():
+    """The block gives relu(conv(x)) + x: the ReLU's input is no longer what its output came from."""
+
+    class After(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = F.relu(self.conv(x))
+            out += x
+            return out
+
+    block = After()
+    x = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    with frozen_eval(block), torch.no_grad():
+        got = record_outputs(nn.Sequential(block), x, ["0"], before_relu=True)["0"]
+        torch.testing.assert_close(got, block(x))
+    with torch.inference_mode():
+        record_outputs(nn.Sequential(nn.ReLU()), x, ["0"], before_relu=True)

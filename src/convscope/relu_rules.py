@@ -21,6 +21,8 @@ _HARDTANH = {F.hardtanh, F.hardtanh_}
 _THRESHOLD = {F.threshold, torch.threshold, torch.threshold_}
 _CLAMP = {torch.clamp, torch.clamp_, torch.clip, torch.clip_, Tensor.clamp, Tensor.clamp_, Tensor.clip, Tensor.clip_}
 _CLAMP_MIN = {torch.clamp_min, torch.clamp_min_, Tensor.clamp_min, Tensor.clamp_min_}
+_MAXIMUM = {torch.maximum, torch.max, Tensor.maximum, Tensor.max}
+_WHERE = {torch.where, Tensor.where}
 _IN_PLACE = {"relu_", "hardtanh_", "threshold_", "clamp_", "clip_", "clamp_min_"}
 
 # Gates (sigmoid, hardsigmoid, tanh, softmax) scale a signal rather than rectify it: they keep their derivative.
@@ -48,8 +50,9 @@ class ReluRule(TorchFunctionMode):
     ("gradient"); g where g > 0 ("deconvnet", Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1); or g where
     both are ("guided", Springenberg et al. 2015, arXiv:1412.6806, figure 1). ReLU6 adds x < 6 to the conditions on x.
     Functions, methods, modules, in-place and reused ones are all met, and an input shared with a skip keeps the
-    skip's own gradient. Under the last two rules an activation that is not a ReLU raises UsageError; sigmoids
-    and their like, which are gates, keep their derivative.
+    skip's own gradient. Under the last two rules an activation of PyTorch that is not a ReLU raises UsageError;
+    sigmoids and their like, which are gates, keep their derivative. An activation that a model composes itself of
+    products, such as x · sigmoid(x), cannot be told from a gate and is taken for one.
 
     >>> x = torch.tensor([-1.0, 2.0], requires_grad=True)
     >>> with ReluRule("deconvnet") as rule:
@@ -64,11 +67,13 @@ class ReluRule(TorchFunctionMode):
             raise UsageError(f'no rule "{rule}"; allowed: {", ".join(RULES)}')
         self.rule: Rule = rule
         self.count = 0
-        self._last: tuple[Tensor, Tensor] | None = None
+        self._last: tuple[Tensor, int, Tensor] | None = None  # output, its version, input
 
     def input_of(self, output: Tensor) -> Tensor | None:
-        """The input of the ReLU that gave `output`, if that was the last one met."""
-        return self._last[1] if self._last is not None and self._last[0] is output else None
+        """The input of the ReLU that gave `output`, if that was the last one met and nothing has changed it since."""
+        if self._last is None or self._last[0] is not output or self._last[1] != _version(output):
+            return None
+        return self._last[2]
 
     def __torch_function__(
         self,
@@ -79,12 +84,12 @@ class ReluRule(TorchFunctionMode):
     ) -> Any:
         """Calls func, or the rule where func is a ReLU."""
         kwargs = kwargs or {}
-        if func in _OTHERS and self.rule != "gradient":
+        met = _rectifier(func, args, kwargs)
+        if self.rule != "gradient" and (func in _OTHERS or (func in _HARDTANH and met is None)):
             name = func.__name__.rstrip("_")
             raise UsageError(
                 f'the rule "{self.rule}" is not defined for {name}; allowed: ReLU and ReLU6, or the rule gradient'
             )
-        met = _rectifier(func, args, kwargs)
         if met is None:
             return func(*args, **kwargs)
         self.count += 1
@@ -95,8 +100,26 @@ class ReluRule(TorchFunctionMode):
             output = cast("Tensor", _Rectify.apply(before, met.ceiling, self.rule))
             if met.in_place:
                 output = met.values.copy_(output)
-        self._last = (output, before)
+        self._last = (output, _version(output), before)
         return output
+
+
+def _version(output: Tensor) -> int:
+    """How often the tensor was changed in place; inference tensors do not count that."""
+    return 0 if output.is_inference() else output._version
+
+
+def _compared(func: Callable[..., Any], args: tuple[Any, ...]) -> Tensor | None:
+    """x, where func is max(x, 0) or where(x > 0, x, 0) of tensors."""
+    if func in _MAXIMUM and len(args) == 2 and isinstance(args[1], Tensor):
+        first, second = args
+        return next((x for x, zero in ((first, second), (second, first)) if not zero.detach().any()), None)
+    if func in _WHERE and len(args) == 3:
+        condition, x, other = args if func is torch.where else (args[1], args[0], args[2])
+        zero = not other.detach().any() if isinstance(other, Tensor) else other == 0
+        if zero and isinstance(x, Tensor) and torch.equal(condition, x.detach() > 0):
+            return x
+    return None
 
 
 def _rectifier(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Rectifier | None:
@@ -118,6 +141,8 @@ def _rectifier(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[
         low, high, flag = argument(1, "min"), argument(2, "max"), False
     elif func in _CLAMP_MIN:
         low, high, flag = argument(1, "min"), None, False
+    elif (x := _compared(func, args)) is not None:
+        return _Rectifier(x, None, in_place=False)
     else:
         return None
     if isinstance(low, Tensor) or isinstance(high, Tensor) or low != 0:

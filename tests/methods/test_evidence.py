@@ -76,3 +76,24 @@ def test_the_control_begins_a_row_of_its_own_and_originals_are_not_compared():
     np.testing.assert_allclose(both.numbers["control_similarity"], similarity(tiles[1:], others[1:]), atol=1e-4)
     assert "lower half is the same from random weights" in both.caption
     assert paint(both).std() > 0
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize(
+    "normalize", [nn.utils.spectral_norm, nn.utils.weight_norm, nn.utils.parametrizations.weight_norm]
+)
+def test_weights_behind_a_normalization_are_drawn_anew_too(normalize):
+    model = normalize(nn.Conv2d(3, 8, 3)).eval()
+    network = Network(model, (0.5,) * 3, (0.5,) * 3, (8, 8), (), "normalized")
+    image = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        trained, control = network(image).numpy(), randomized(network)(image).numpy()
+    assert similarity(trained, control)[0] < 0.8
+
+
+def test_no_gpu_is_seeded(network, monkeypatch):
+    def planted(*_):
+        raise AssertionError("every GPU would be seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", planted)
+    randomized(network)

@@ -16,7 +16,8 @@ from convscope.types import Network, Picture
 def randomized(network: Network, *, seed: int = 0) -> Network:
     """The same network with random weights: the control of Adebayo et al. 2018 (arXiv:1810.03292), section 3.
 
-    Layers that can reset themselves do; parameters beside them are permuted. Batch norms lose their statistics.
+    Layers that can reset themselves do; parameters that this leaves as they were, as under spectral norm, and those
+    of other modules are permuted. Batch norms lose their statistics. The seed decides all of it on any device.
     The network that was given is not touched.
 
     >>> from torch import nn
@@ -24,18 +25,19 @@ def randomized(network: Network, *, seed: int = 0) -> Network:
     >>> bool((randomized(network).model.weight == network.model.weight).any())
     False
     """
-    model = copy.deepcopy(network.model)
-    generator = torch.Generator().manual_seed(seed)
+    device = next(network.model.parameters(), torch.empty(0)).device
+    model = copy.deepcopy(network.model).cpu()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would seed every GPU as well
         for module in model.modules():
+            before = [parameter.clone() for parameter in module.parameters(recurse=False)]
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
-            else:
-                for parameter in module.parameters(recurse=False):
-                    order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+            for parameter, was in zip(module.parameters(recurse=False), before, strict=True):
+                if torch.equal(parameter, was):
+                    order = torch.randperm(parameter.numel())
                     parameter.copy_(parameter.flatten()[order].view_as(parameter))
-    return replace(network, model=model, weights_sha256="")
+    return replace(network, model=model.to(device), weights_sha256="")
 
 
 def similarity(values: Float[np.ndarray, "N C H W"], others: Float[np.ndarray, "N C H W"]) -> Float[np.ndarray, " N"]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from convscope.errors import NumericsError, UsageError, closest
 from convscope.hooks import frozen_eval, like_model, record_outputs
 from convscope.types import Network
 
-Channels = int | str | Sequence[int] | None
+Channels = SupportsIndex | str | Sequence[SupportsIndex] | None
 """One channel, several, "all", or a class's name where the layer is the head; None is the method's own choice."""
 
 
@@ -59,10 +60,11 @@ def choose_channels(
             near = closest(channel, class_names)
             raise UsageError(f'no class "{channel}"{near}; allowed: {", ".join(class_names[:20])}')
         return [class_names.index(channel)]
-    chosen = [channel] if isinstance(channel, int) else list(channel)
-    for index in chosen:
-        if not 0 <= index < available:
-            raise UsageError(f"no channel {index} in {layer}; allowed: 0 to {available - 1}")
+    several = channel if isinstance(channel, Sequence) else [channel]
+    chosen = list(dict.fromkeys(operator.index(each) for each in several))  # NumPy's integers too, each once
+    for number in chosen:
+        if not 0 <= number < available:
+            raise UsageError(f"no channel {number} in {layer}; allowed: 0 to {available - 1}")
     if not chosen:
         raise UsageError(f"no channel of {layer} is named; allowed: 0 to {available - 1}")
     return chosen
@@ -78,7 +80,7 @@ def layer_maps(
     """
     inputs = network.normalize(like_model(network.model, images))
     output = record_outputs(network.model, inputs, [layer], before_relu=before_relu)[layer]
-    maps = as_maps(network.model.get_submodule(layer), output, layer=layer)
+    maps = as_maps(network.model.get_submodule(layer), output, layer=layer, image_size=images.shape[2:])
     check_finite(maps, layer=layer)
     return maps
 
@@ -89,14 +91,35 @@ def channel_count(network: Network, layer: str) -> int:
         return layer_maps(network, layer, torch.zeros(1, len(network.mean), *network.input_size)).shape[1]
 
 
-def as_maps(module: nn.Module, output: Tensor, *, layer: str) -> Float[Tensor, "N K h w"]:
-    """A module's output as maps: vectors become maps of one number, channels of a LayerNorm or Linear come first."""
-    last = isinstance(module, (nn.Linear, nn.LayerNorm)) and "2d" not in type(module).__name__  # LayerNorm2d: maps
-    if output.ndim == 4 and last:
-        return output.movedim(-1, 1)
+def as_maps(module: nn.Module, output: Tensor, *, layer: str, image_size: Sequence[int]) -> Float[Tensor, "N K h w"]:
+    """A module's output as maps (N, K, h, w): vectors become maps of one number, and channels come first.
+
+    Where channels stand is known of PyTorch's own layers; of others, such as blocks and activations of networks that
+    keep channels last, it is read from the sides: those that an image of `image_size` (H, W) halved, quartered and
+    so on has are the map's. Raises UsageError for what is neither maps nor vectors.
+    """
     if output.ndim not in (2, 4):
         raise UsageError(f'layer "{layer}" gives {tuple(output.shape)}; allowed: (N, C, H, W) or (N, C)')
-    return output if output.ndim == 4 else output[:, :, None, None]
+    if output.ndim == 2:
+        return output[:, :, None, None]
+    if isinstance(module, CHANNELS_FIRST) or "2d" in type(module).__name__:
+        return output
+    if isinstance(module, (nn.Linear, nn.LayerNorm)):
+        return output.movedim(-1, 1)
+    first, last = (_is_reduced(sides, image_size) for sides in (output.shape[2:], output.shape[1:3]))
+    return output.movedim(-1, 1) if last and not first else output
+
+
+CHANNELS_FIRST = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d)
+
+
+def _is_reduced(sides: Sequence[int], image_size: Sequence[int]) -> bool:
+    """Whether both sides are an image's, divided by the same whole number."""
+    divisors = range(1, max(image_size) + 1)
+    return any(
+        all(side in (size // divisor, -(-size // divisor)) for side, size in zip(sides, image_size, strict=True))
+        for divisor in divisors
+    )
 
 
 def check_finite(maps: Float[Tensor, "N K h w"], *, layer: str) -> None:

@@ -51,7 +51,7 @@ def receptive_field(network: Network, layer: str, image_size: tuple[int, int] | 
                 images = torch.zeros(len(marked), len(network.mean), height, width, dtype=torch.float64)
                 images.movedim(axis, 1)[torch.arange(len(marked)), marked] = torch.nan
                 output = record_outputs(model, images, [name])[name]
-                maps = as_maps(model.get_submodule(name), output, layer=name)
+                maps = as_maps(model.get_submodule(name), output, layer=name, image_size=(height, width))
                 marks.append(maps.isnan().any(1).any(4 - axis))  # (marked, h or w)
             seen.append(_stretches(torch.cat(marks)))
     return ReceptiveField(*seen)

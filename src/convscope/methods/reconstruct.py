@@ -135,7 +135,7 @@ def project(
         inputs = network.normalize(like_model(model, images)).requires_grad_()
         with ReluRule(rule), BatchedBackward() if alone else nullcontext():
             output = record_outputs(model, inputs, [layer])[layer]
-        maps = as_maps(model.get_submodule(layer), output, layer=layer)
+        maps = as_maps(model.get_submodule(layer), output, layer=layer, image_size=images.shape[2:])
         back = signals.to(maps)
         back = gradients(maps, inputs, back[:, None])[:, 0] if alone else torch.autograd.grad(maps, inputs, back)[0]
     return back.float().cpu()

@@ -65,7 +65,9 @@ def survey(
     members = torch.empty(0)
 
     def count_in(name: str, output: Tensor) -> None:
-        maps = as_maps(network.model.get_submodule(name), output, layer=name).float()
+        maps = as_maps(
+            network.model.get_submodule(name), output, layer=name, image_size=half.images.shape[2:]
+        ).float()
         if name not in tallies:
             tallies[name] = Tally(maps, layer=name, count=count, images=total, classes=classes)
         tallies[name].add(maps, members)

@@ -36,5 +36,5 @@ def build_model(name: str, *, class_count: int, seed: int) -> nn.Module:
 
     factory = look_up(MODELS, name, kind="model").load()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would seed every GPU as well
         return factory(class_count=class_count)

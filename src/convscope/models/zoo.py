@@ -45,7 +45,7 @@ def zoo_network(
         raise UsageError(f'no network "{name}"; allowed: {FORMS}, or one of convscope models')
     make = _own if name in MODELS else {"torchvision": _torchvision, "timm": _timm}.get(source, _factory)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = make(name, weights == PRETRAINED, image_size, say)
     if weights and weights != PRETRAINED:
         unused = load_weights(network.model, read_weights(Path(weights)), source=weights)
