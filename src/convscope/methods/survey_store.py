@@ -99,12 +99,10 @@ def load_survey(folder: Path, split: str) -> tuple[dict[str, Any], dict[str, Lay
 
 
 def weights_identity(network: Network) -> str:
-    """What tells the weights from others: their file's SHA-256 where it is known, else `weights_hash`."""
-    return network.weights_sha256 or weights_hash(network)
+    """What tells the weights from others: SHA-256 over the names, types, shapes and values of the model's state.
 
-
-def weights_hash(network: Network) -> str:
-    """SHA-256 over the names, types, shapes and values of the model's state, in hexadecimal."""
+    It is of what is in memory: weights that were changed since they were loaded are others than their file's.
+    """
     found = hashlib.sha256()
     for name, value in network.model.state_dict().items():
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
