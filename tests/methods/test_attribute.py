@@ -104,6 +104,7 @@ def test_a_name_that_is_a_number_is_first_of_all_a_name():
         ({"layer": "44"}, 'no layer "44" in tiny; closest: 4'),
         ({"layer": "8", "how": "grad-cam"}, r'layer "8" gives \(1, 3\) for an image of 16×16'),
         ({"samples": 0}, "samples 0; allowed: 1 or more"),
+        ({"seed": -1}, "seed -1; allowed: 0 or more"),
         ({"image": torch.rand(1, 16, 16)}, r"an image of shape \(1, 16, 16\); allowed: \(3, H, W\)"),
     ],
 )
@@ -179,6 +180,16 @@ def test_control_is_the_same_method_on_random_weights(overlay):
     (alike,) = picture.numbers["control_similarity"]
     assert 0 <= alike < 1
     assert alike == attribute(net, image(), how="guided", control=True, seed=5).numbers["control_similarity"][0]
+
+
+def test_layer_is_named_only_where_a_grad_cam_is_shown():
+    shown, not_shown = (attribute(network(), image(), layer) for layer in ("4", "8"))
+    assert shown.title.endswith(", with Grad-CAM of 4")
+    assert shown.numbers["layer"] == shown.provenance["Layer"] == "4"
+    assert len(not_shown.numbers["left_out"]) == 2
+    assert "Grad-CAM" not in not_shown.title
+    assert "layer" not in not_shown.numbers
+    assert "Layer" not in not_shown.provenance
 
 
 def test_a_blank_map_is_named():

@@ -79,6 +79,8 @@ def attribute(
         raise UsageError(f'layer "{layer}" with {how}; allowed: a layer with {", ".join(WITH_LAYER)} or all')
     if samples < 1:
         raise UsageError(f"samples {samples}; allowed: 1 or more")
+    if seed < 0:
+        raise UsageError(f"seed {seed}; allowed: 0 or more")
     name = None if layer is None else resolve_layer(network.model, layer, model_name=network.name)
     images = one_image(network, image)
     logits = _logits(network, images)
@@ -97,7 +99,7 @@ def attribute(
         "probability": logits.softmax(0)[index].item(),
         "logit": logits[index].item(),
         "predicted": _class_name(network, int(logits.argmax())),
-        **({"layer": name} if name else {}),
+        **({} if maps.keys().isdisjoint(WITH_LAYER) else {"layer": name}),
         **_evidence(network, images, asked, maps),
         **({"left_out": left_out} if left_out else {}),
         **({"interrupted": True} if len(maps) + len(left_out) < len(hows) else {}),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from convscope.errors import UsageError
-from convscope.hooks import convolutions, list_layers, record_outputs
+from convscope.hooks import convolutions, list_layers, observe_outputs, record_outputs
 from convscope.methods.needs import batch_limit
 from convscope.relu_rules import ReluRule, Rule
 
@@ -206,25 +207,36 @@ def _occlusion(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
 
 
 def _grad_cam(model: nn.Module, inputs: Tensor, asked: Asked) -> Tensor:
-    """The layer's maps weighted by their mean gradients, where positive, enlarged to the image: one channel."""
-    from captum.attr import LayerGradCam
+    """The layer's maps weighted by their mean gradients, where positive, enlarged to the image: one channel.
 
+    Not Captum's, which reads the last run of a module that runs more than once; everything else reads the first.
+    """
     height, width = inputs.shape[2:]
     if asked.layer is None:
         raise UsageError(
             f"no layer of {type(model).__name__} gives maps with positions for an image of {height}×{width}, so "
             "Grad-CAM has nothing to read; allowed: a larger image, or another method"
         )
-    module = model.get_submodule(asked.layer)
     shape = tuple(record_outputs(model, inputs, [asked.layer])[asked.layer].shape)
     if not _is_map(shape[1:], (height, width)):
         raise UsageError(
             f'layer "{asked.layer}" gives {shape} for an image of {height}×{width}, which Grad-CAM cannot read; '
             "allowed: (N, C, h, w) with more than one position and the image's proportions"
         )
-    fed = inputs.clone().requires_grad_()
-    found = LayerGradCam(model, module).attribute(fed, asked.target, relu_attributions=True)
-    return F.interpolate(cast("Tensor", found).detach(), inputs.shape[2:], mode="bilinear")
+    whole, read = nn.Sequential(model), f"0.{asked.layer}"  # so that the logits are a layer's output too
+    seen: dict[str, Tensor] = {}
+    edges: list[GradientEdge] = []
+
+    def see(name: str, output: Tensor) -> None:
+        seen[name] = output.clone()
+        if name == read:
+            edges.append(get_gradient_edge(output))  # where it is now: what follows may overwrite the tensor
+
+    observe_outputs(whole, inputs.clone().requires_grad_(), [read, "0"], see)
+    (gradient,) = torch.autograd.grad(seen["0"][0, asked.target], edges)
+    weights = gradient.mean((2, 3), keepdim=True)
+    cam = (weights * seen[read].detach()).sum(1, keepdim=True).relu()
+    return F.interpolate(cam, inputs.shape[2:], mode="bilinear")
 
 
 def _ruled(model: nn.Module, inputs: Tensor, target: int, rule: Rule) -> Tensor:
