@@ -56,6 +56,12 @@ def test_sample_is_bounded_and_spread(network, dataset):
     torch.testing.assert_close(found.maxima, logits.amax(0))
 
 
+def test_survey_of_the_whole_dataset_tells_its_progress(network, dataset, tmp_path):
+    told: list[tuple[int, int | None]] = []
+    reference(network, "0", dataset, "channel", store=tmp_path, progress=lambda _what, *done: told.append(done))
+    assert told
+
+
 def test_with_a_store_the_highest_values_are_those_of_all_training_images(network, dataset, tmp_path):
     """Planted: the brightest image is one that the sample of three does not hold."""
     dataset.train.images.pixels[1] = 255

@@ -88,7 +88,11 @@ def maximize(
         else choose_channels(channel, available, layer=layer, most=MOST, class_names=network.class_names)
     )
     statistics = statistics_for(network, dataset)
-    yardstick = None if dataset is None else reference(network, name, dataset, aim, direction=direction, store=store)
+    yardstick = (
+        None
+        if dataset is None
+        else reference(network, name, dataset, aim, direction=direction, store=store, progress=progress)
+    )
     shown = _frame_steps(steps, frames)
     parts, drawn = chunks(chosen, network.input_size, variants=variants), list[Excited]()
     for number, part in enumerate(parts):

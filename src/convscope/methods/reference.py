@@ -12,7 +12,7 @@ from convscope.hooks import frozen_eval
 from convscope.methods.needs import layer_maps
 from convscope.methods.objectives import Aim, own_maps, score
 from convscope.methods.survey_store import stored_survey
-from convscope.types import Dataset, Network
+from convscope.types import Dataset, Network, Progress, no_progress
 
 IMAGES = 1000
 PIXELS = 2**18  # fed at once
@@ -37,11 +37,12 @@ def reference(
     direction: Tensor | None = None,
     most: int = IMAGES,
     store: Path | None = None,
+    progress: Progress = no_progress,
 ) -> Reference:
     """The highest value and the mean score of each channel over up to `most` training images, evenly spaced.
 
     The layer is a dotted name. With a direction (K,), of that alone. With a `store`, the highest values of channels
-    are those of all training images, from the survey that is kept there or is made now.
+    are those of all training images, from the survey that is kept there or is made now, which tells its progress.
     """
     total, _, height, width = dataset.train.images.shape
     chosen = torch.linspace(0, total - 1, min(most, total)).long()
@@ -57,6 +58,7 @@ def reference(
     highest, means = torch.stack(maxima).amax(0).cpu(), torch.stack(scores).sum(0).cpu() / len(chosen)
     looked = len(chosen)
     if store is not None and direction is None:
-        surveyed = stored_survey(network, dataset, [layer], store=store)[layer].maxima  # after a ReLU at least zero
-        highest, looked = torch.maximum(highest, torch.from_numpy(surveyed)), total
+        surveyed = stored_survey(network, dataset, [layer], store=store, progress=progress)
+        reached = surveyed[layer].maxima  # after a ReLU at least zero
+        highest, looked = torch.maximum(highest, torch.from_numpy(reached)), total
     return Reference(highest, means, (highest <= 0) & rectified, looked)
