@@ -106,6 +106,34 @@ def test_reconstructions_stand_below_their_images(dataset, rule):
     assert paint(both).std() > 0
 
 
+@pytest.mark.parametrize(("batch", "rows"), [(4, 2), (5, 3), (8, 4)])
+def test_interrupted_reconstructions_leave_whole_rows(dataset, monkeypatch, batch, rows):
+    monkeypatch.setattr("convscope.methods.top_images.batch_limit", lambda _: batch)
+
+    def stopped(what: str, done: int, _: int) -> None:
+        if (what, done) == ("reconstructions", 3 * batch):
+            raise KeyboardInterrupt
+
+    options = {"count": 5, "reconstructions": True}
+    chosen = [4, 0, 3, 1, 2]
+    whole = top_images(network(), "3", chosen[:rows], dataset, **options)
+    part = top_images(network(), "3", chosen, dataset, **options, progress=stopped)
+    assert part.numbers == {**whole.numbers, "interrupted": True}
+    np.testing.assert_allclose(part.values, whole.values, atol=1e-6)
+    assert part.captions == whole.captions
+
+
+def test_interrupt_before_a_row_is_whole_is_passed_on(dataset, monkeypatch):
+    monkeypatch.setattr("convscope.methods.top_images.batch_limit", lambda _: 4)
+
+    def stopped(what: str, done: int, _: int) -> None:
+        if (what, done) == ("reconstructions", 4):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        top_images(network(), "3", [0, 1], dataset, count=5, reconstructions=True, progress=stopped)
+
+
 def test_blank_of_a_reconstruction_looks_like_paper(dataset):
     picture = top_images(network(), "3", [0, 1, 2, 3, 4], dataset, reconstructions=True)
     pixels = paint(dataclasses.replace(picture, captions=()), scale=1)
@@ -161,6 +189,7 @@ def test_wrong_channel_is_refused_before_the_long_search(dataset, monkeypatch):
         ({"dataset": None}, "searched for in a dataset, and none was given"),
         ({"split": "valid"}, 'no split "valid"; allowed: train, test'),
         ({"count": 0}, "count 0; allowed: 1 or more"),
+        ({"rule": "nonsense"}, 'no rule "nonsense"; allowed: deconvnet, guided, gradient'),
     ],
 )
 def test_what_does_not_fit_is_refused(dataset, changes, message):

@@ -41,7 +41,8 @@ def survey(
 
     `layers` defaults to `surveyed_layers`. Of each channel the `count` highest images are kept, each with its
     highest position; fewer where there are fewer images. What is held does not grow with the images. Values of
-    an image depend in their last digits on the batch it is in, as they do in any forward pass.
+    an image depend in their last digits on the batch it is in, as they do in any forward pass. Ctrl-C is passed on:
+    a survey of a part of the images would tell of other images than it says.
 
     Raises UsageError for a layer that is unknown, does not run or gives no maps, a count below 1, a split that
     is not, and images that the network does not take; NumericsError for values that are not finite.

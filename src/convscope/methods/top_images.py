@@ -23,7 +23,7 @@ from convscope.methods.survey import Half, check_images, half_of
 from convscope.methods.survey_store import stored_survey
 from convscope.methods.tally import LayerSurvey
 from convscope.paint import PAPER
-from convscope.relu_rules import Rule
+from convscope.relu_rules import RULES, Rule
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
 SELECTIVE = 0.5  # selectivity from which a channel is called so: one class excites it three times as much as others
@@ -54,7 +54,10 @@ def top_images(
     which follows the image only through the switches of max pooling; networks that stride instead need "guided"
     (Springenberg et al. 2015, arXiv:1412.6806, section 3.4).
 
-    Raises UsageError without a dataset, for an unknown layer, channel or split, a count below 1, and, with
+    Ctrl-C among the projections leaves the channels whose row is whole; before the first is, and during the pass
+    over the split, it is passed on.
+
+    Raises UsageError without a dataset, for an unknown layer, channel, rule or split, a count below 1, and, with
     `reconstructions`, a network without ReLUs; NumericsError for values that are not finite. Selectivity is that
     of Morcos et al. 2018 (arXiv:1803.06959), section 2.2, of what is above zero.
 
@@ -83,6 +86,8 @@ def top_images(
     name = resolve_layer(network.model, layer, model_name=network.name)
     if dataset is None:
         raise UsageError("top images are searched for in a dataset, and none was given; name one, such as digits")
+    if rule not in RULES:
+        raise UsageError(f'no rule "{rule}"; allowed: {", ".join(RULES)}')
     half = half_of(dataset, split)
     check_images(network, half)
     first = next(iter(half.images.batches([torch.zeros(1, dtype=torch.int64)]))).float() / 255
@@ -92,20 +97,21 @@ def top_images(
     if reconstructions:
         met_relus(network, name, first, rule)
     found = stored_survey(network, dataset, [name], store=store, count=count, split=split, progress=progress)[name]
-    shown = found.images[chosen]  # (channels, columns)
-    wanted, places = np.unique(shown, return_inverse=True)
+    columns = found.images.shape[1]
+    wanted, places = np.unique(found.images[chosen], return_inverse=True)
     distinct = next(iter(half.images.batches([torch.from_numpy(wanted)]))).float() / 255
     images = distinct[torch.from_numpy(places.ravel())]  # (channels * columns, C, H, W)
+    back = _projected(network, name, images, found, chosen, rule, progress) if reconstructions else images
+    interrupted = len(back) < len(images)
+    images, chosen = images[: len(back)], chosen[: len(back) // columns]
     field = receptive_field(network, name, half.images.shape[2:])
     spots = torch.from_numpy(found.positions[chosen]).flatten(0, 1)
     boxes = (field.rows[spots[:, 0]], field.columns[spots[:, 1]]) if crop else None
     size = longest(field.rows), longest(field.columns)
-    labels = half.labels.numpy()[shown]
+    labels = half.labels.numpy()[found.images[chosen]]
     values, limits = _strip(images, boxes, size, signed=False)
     classes, heights, names = _captions(found, chosen, labels, dataset.class_names)
-    columns = shown.shape[1]
     if reconstructions:
-        back = _projected(network, name, images, found, chosen, rule, progress)
         below, its_limits = _strip(back, boxes, size, signed=True)
         values, limits = _by_turns(values, below, columns), _by_turns(limits, its_limits, columns)
         captions = _by_turns(_lines(classes, names), heights, columns).tolist()
@@ -119,7 +125,10 @@ def top_images(
         scale="rgb",
         captions=tuple(captions),
         caption=_reading(size, half.images.shape, split, rule if reconstructions else None, crop),
-        numbers=_numbers(found, chosen, labels, dataset.class_names, size),
+        numbers={
+            **_numbers(found, chosen, labels, dataset.class_names, size),
+            **({"interrupted": True} if interrupted else {}),
+        },
         provenance={
             "Method": "top-images",
             "Network": network.name,
@@ -138,19 +147,24 @@ def _projected(
     chosen: list[int],
     rule: Rule,
     progress: Progress,
-) -> Float[Tensor, "N C H W"]:
-    """Each image's strongest position alone, projected back to its pixels."""
+) -> Float[Tensor, "done C H W"]:
+    """Each image's strongest position alone, projected back to its pixels; after Ctrl-C, those of whole rows."""
     columns = found.values.shape[1]
     channels = torch.tensor(chosen).repeat_interleave(columns)
     rows, places = torch.from_numpy(found.positions[chosen]).flatten(0, 1).unbind(1)
     parts: list[Tensor] = []
     step = batch_limit(images.shape[-2:])
-    for part in torch.arange(len(images)).split(step):
-        progress("reconstructions", int(part[0]), len(images))
-        signals = torch.zeros(len(part), len(found.values), *found.map_size.tolist())
-        signals[torch.arange(len(part)), channels[part], rows[part], places[part]] = 1  # its size is not shown
-        parts.append(project(network, layer, images[part], signals, rule=rule))
-    return torch.cat(parts)
+    try:
+        for part in torch.arange(len(images)).split(step):
+            progress("reconstructions", int(part[0]), len(images))
+            signals = torch.zeros(len(part), len(found.values), *found.map_size.tolist())
+            signals[torch.arange(len(part)), channels[part], rows[part], places[part]] = 1  # its size is not shown
+            parts.append(project(network, layer, images[part], signals, rule=rule))
+    except KeyboardInterrupt:
+        if step * len(parts) < columns:
+            raise
+    done = sum(len(part) for part in parts)
+    return torch.cat(parts)[: done - done % columns]
 
 
 def _strip(
