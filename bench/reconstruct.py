@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.timing import Comparison, arguments, compare, report
-from convscope.errors import UsageError
 from convscope.hooks import frozen_eval
 from convscope.methods.needs import layer_maps
 from convscope.methods.reconstruct import reconstruct
@@ -44,10 +43,8 @@ def _network(size: int) -> Network:
 
 def _compare(network: Network, layer: str, options: argparse.Namespace) -> Comparison:
     """Both on the same image and channels; Captum is given the strongest positions, which it does not look for."""
-    try:
-        from captum.attr import NeuronDeconvolution
-    except ImportError as error:
-        raise UsageError("the peer is missing; get it: pip install captum") from error
+    from captum.attr import NeuronDeconvolution
+
     image = torch.rand(3, options.size, options.size, generator=torch.Generator().manual_seed(1))
     channels = list(range(options.channels))
     with frozen_eval(network.model), torch.no_grad():

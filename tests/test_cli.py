@@ -126,10 +126,12 @@ def test_a_picture_says_where_it_comes_from(finished, tmp_path, capsys, monkeypa
 
 def test_a_budget_draws_every_channel_and_goes_on(finished, capsys):
     for _ in range(2):
-        assert call("maximize", finished, "--layer", "conv1", "--budget", "1.5s") == 0
+        assert call("maximize", finished, "--layer", "conv1", "--budget", "5s") == 0
         printed = values(capsys.readouterr().out)
         assert printed["pictures"] == str(finished / "pictures" / "maximize-conv1.png")
     assert printed["steps of conv1"].split()[0] in ("16", "64", "256")
+    assert call("maximize", finished, "--budget", "1s", "--steps", "3", "--channel", "1") == 2
+    assert "leave out --channel, --steps" in capsys.readouterr().err
     assert call("maximize", finished, "--budget", "soon") == 2
     assert 'budget "soon"; allowed: a number with s, m or h, such as 10m' in capsys.readouterr().err
 

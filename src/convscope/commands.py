@@ -20,6 +20,9 @@ from convscope.jobs import Subject, maximize_all, open_subject, save_picture
 from convscope.methods import METHODS
 from convscope.tables import look_up
 
+WITH_BUDGET = ("budget", "layer", "dataset", "seed", "subject", "data", "output")
+"""The flags of maximize that go with --budget."""
+
 GIVEN = ("progress", "store")
 """Keyword parameters that no flag sets: the terminal's progress, and the run's folder."""
 
@@ -106,6 +109,8 @@ def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dic
     output: Output = values.get("output", DEFAULT_OUTPUT)
     subject = open_subject(place, values.get("subject", DEFAULT_SUBJECT))
     if values.get("budget"):
+        if unused := [f"--{key.replace('_', '-')}" for key in values if key not in WITH_BUDGET]:
+            raise UsageError(f"--budget draws every channel in its own way; leave out {', '.join(unused)}")
         dataset = subject.dataset(values.get("dataset"), values.get("data", DEFAULT_DATA), output)
         maximize_all(
             subject, dataset, values["budget"], layer=values.get("layer"), seed=values.get("seed", 0), output=output

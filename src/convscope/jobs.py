@@ -66,7 +66,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
         check_free(flags.out)
     if dataset.startswith("folder:"):  # so that the run can be resumed from elsewhere
         dataset = f"folder:{Path(dataset.removeprefix('folder:')).resolve()}"
-    options = {**dataset_options(data), "seed": early.seed}
+    options: dict[str, Any] = {**dataset_options(data), "seed": early.seed}
     with show_work(quiet=output.quiet) as progress:
         images = load_dataset(dataset, **options, progress=progress)
     recipe = override_recipe(named or default_recipe(len(images.train.labels)), **_overrides(flags))
@@ -242,11 +242,17 @@ class Subject:
             [pixels] = images.batches([torch.tensor([int(image)])])
         else:
             try:
-                pixels = torch.from_numpy(decode_image(image, self.network.input_size[0]))[None]
+                pixels = torch.from_numpy(decode_image(image, max(self.network.input_size)))[None]
             except Unreadable as error:
                 raise DataError(f"image {image}: {error}; allowed: a test image's number or an image file") from error
-        rgb = pixels[0].float() / 255
+        rgb = _middle(pixels[0].float() / 255, self.network.input_size)
         return rgb.mean(0, keepdim=True) if len(self.network.mean) == 1 else rgb
+
+
+def _middle(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle (C, H, W) of an image that is at least as large."""
+    top, left = ((have - want) // 2 for have, want in zip(image.shape[1:], size, strict=True))
+    return image[:, top : top + size[0], left : left + size[1]]
 
 
 def open_subject(name: str, flags: SubjectFlags) -> Subject:
@@ -257,6 +263,8 @@ def open_subject(name: str, flags: SubjectFlags) -> Subject:
     from convscope.train.run import open_run
 
     device = select_device(flags.device)
+    if flags.input_size is not None and flags.input_size < 1:
+        raise UsageError(f"--input-size {flags.input_size}; allowed: 1 or more")
     if name not in MODELS and (":" not in name or Path(name).exists()):
         if flags.weights or flags.input_size:
             raise UsageError("--weights and --input-size are for networks that are not runs; a run has its own")
@@ -275,8 +283,7 @@ def maximize_all(
     """Draw every channel for as long as the budget says, and a picture of each layer that any is drawn of."""
     from convscope.methods.maximize_all import drawn_picture, maximize_within
 
-    store = (subject.path or Path()) / "pictures" / "maximize"
-    seconds = parse_duration(budget)
+    store, seconds = subject.path or Path(), parse_duration(budget)
     with show_work(quiet=output.quiet) as progress:
         drawn = maximize_within(
             subject.network,
@@ -287,7 +294,11 @@ def maximize_all(
             seed=seed,
             progress=progress,
         )
-    pictures = [drawn_picture(subject.network, store, name) for name, steps in drawn.items() if any(steps)]
+    pictures = [
+        drawn_picture(subject.network, store, name, None, dataset, seed=seed)
+        for name, steps in drawn.items()
+        if any(steps)
+    ]
     results: dict[str, Any] = {"pictures": [str(save_picture(subject, picture, None)) for picture in pictures]}
     print_results(
         results | {f"steps of {name}": _spread(steps) for name, steps in drawn.items()}, as_json=output.json
@@ -322,9 +333,13 @@ def parse_duration(text: str) -> float:
 
 def save_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:
     """The PNG that the picture is written to, in which it says where it comes from."""
+    from convscope.methods.survey_store import weights_hash
     from convscope.paint import save_png
 
-    provenance = {"Command": command_line(), "Weights": f"SHA-256 {subject.network.weights_sha256}"}
+    if out and out.suffix.lower() != ".png":
+        raise UsageError(f"{out}; allowed: a name that ends in .png")
+    weights = subject.network.weights_sha256 or weights_hash(subject.network)
+    provenance = {"Command": command_line(), "Weights": f"SHA-256 {weights}"}
     provenance |= {"Run": str(subject.path)} if subject.path else {}
     path = out or (subject.path or Path()) / "pictures" / f"{picture.name}.png"
     return save_png(replace(picture, provenance={**picture.provenance, **provenance}), path)

@@ -1,4 +1,4 @@
-"""What a gradient does at a ReLU, met as an operation, however the model spells it: the only function mode."""
+"""What a gradient does at a ReLU, met as an operation, however the model spells it."""
 
 from __future__ import annotations
 

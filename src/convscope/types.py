@@ -128,7 +128,7 @@ class Network:
     weights_sha256: str = ""  # of the file that they were read from, where it is known
 
     def normalize(self, images: Tensor) -> Tensor:
-        """What the model is fed for images (N, 3, H, W) float32 RGB in [0, 1]; a channel for each mean."""
+        """What the model is fed for images (N, C, H, W) float32 in [0, 1], with a channel for each mean."""
         mean = images.new_tensor(self.mean).view(1, -1, 1, 1)
         std = images.new_tensor(self.std).view(1, -1, 1, 1)
         return (images - mean) / std

@@ -65,10 +65,13 @@ def factories(tmp_path, monkeypatch):
                 return nn.Conv2d(3, 4, 3)
 
             def whole():
-                return Network(bare(), (0.1,), (0.2,), (9, 11), ("a",), "mine")
+                return Network(bare(), (0.1,) * 3, (0.2,) * 3, (9, 11), ("a",), "mine")
 
             def wrong():
                 return 3
+
+            def broken():
+                raise ValueError("no weights here")
             """
         )
     )
@@ -97,6 +100,8 @@ def test_a_function_in_the_current_folder_gives_a_network_or_a_model(factories, 
         ("nets_of_mine:wrong", {}, "nets_of_mine:wrong gives a int; allowed"),
         ("nets_of_mine:bare", {}, "nets_of_mine:bare does not say what it is fed: name --input-size"),
         ("nets_of_mine:bare", {"weights": "pretrained"}, "pretrained is for torchvision and timm"),
+        ("nets_of_mine:broken", {}, r"nets_of_mine:broken\(\) failed: ValueError: no weights here; --debug"),
+        ("torchvision:alexnet", {"image_size": 16}, "alexnet cannot take images of 16×16 pixels: .*; name another"),
         ("resnet8", {"weights": "pretrained"}, "resnet8 is trained by convscope run"),
     ],
 )

@@ -54,7 +54,21 @@ def zoo_network(
     elif not weights and make in (_torchvision, _timm):
         say(f"{name} has random weights; --weights FILE reads some, --weights pretrained downloads them")
     network.model.eval()
+    _check_size(network)
     return network
+
+
+def _check_size(network: Network) -> None:
+    """Raise UsageError where the network cannot take images of the size that it is to be fed."""
+    height, width = network.input_size
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, len(network.mean), height, width))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"{network.name} cannot take images of {height}×{width} pixels: {reason}; name another --input-size"
+        ) from error
 
 
 def _own(name: str, pretrained: bool, image_size: int | None, say: Callable[[str], None]) -> Network:
@@ -126,7 +140,10 @@ def _factory(name: str, pretrained: bool, image_size: int | None, say: Callable[
     factory = getattr(module, inner, None)
     if not callable(factory):
         raise UsageError(f'no function "{inner}" in {module_name}{closest(inner, vars(module))}')
-    made = factory()
+    try:
+        made = factory()
+    except Exception as error:
+        raise UsageError(f"{name}() failed: {type(error).__name__}: {error}; --debug shows where") from error
     if pretrained:
         raise UsageError(f"--weights pretrained is for torchvision and timm; let {name} load its own")
     if isinstance(made, Network):

@@ -209,7 +209,8 @@ def _environment() -> Environment:
     )
     environment.filters.update(percent=_percent, thousands="{:,}".format, duration=_duration)
     environment.filters.update(settings=_settings, phase_settings=_phase_settings)
-    environment.filters.update(evidence=_evidence, image_number=_image_number)
+    environment.filters["evidence"] = _evidence
+    environment.filters["image_number"] = _image_number
     return environment
 
 

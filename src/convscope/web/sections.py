@@ -137,10 +137,9 @@ def _all_patterns(
     network: Network, dataset: Dataset, depths: Sequence[str], store: Path, budget: float, progress: Progress
 ) -> list[Picture]:
     """What the channels of every depth answer to, drawn for as long as the budget says."""
-    folder = store / "pictures" / "maximize"
-    drawn = maximize_within(network, folder, dataset, budget=budget, layers=depths, progress=progress)
+    drawn = maximize_within(network, store, dataset, budget=budget, layers=depths, progress=progress)
     return [
-        drawn_picture(network, folder, depth)
+        drawn_picture(network, store, depth, None, dataset)
         for depth, steps in zip(depths, drawn.values(), strict=True)
         if any(steps)
     ]
