@@ -260,6 +260,16 @@ def test_values_that_are_not_finite_are_refused():
         survey(network, few_colours())
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_single_value_that_is_not_finite_is_refused(value, size):
+    maps = torch.rand(3, 2, size, size)
+    maps[2, 1, -1, 0] = value
+    tally = Tally(maps, layer="a", count=2, images=3, classes=1)
+    with pytest.raises(NumericsError, match='layer "a" gives values that are not finite in channel 1'):
+        tally.add(maps, torch.ones(3, 1))
+
+
 def test_greyscale_images_and_a_network_without_a_head():
     pixels = torch.arange(24, dtype=torch.uint8).view(6, 1, 2, 2)
     half = Split(TensorImages(pixels.expand(-1, 3, -1, -1)), torch.arange(6) % 3)

@@ -13,8 +13,8 @@ from torch import Tensor
 from convscope.errors import NumericsError
 
 BINS = 32
-WATCHED = 4096  # images, evenly spaced, for what a sample tells as well: means, zeros, twins
-SAMPLED = 1024  # images, evenly spaced, whose maxima are kept for the histogram
+WATCHED = 4096  # most images, evenly spaced, for what a sample tells as well: means, zeros, twins
+SAMPLED = 1024  # most images, evenly spaced, whose maxima are kept for the histogram
 MOST_COMPARED = 4096  # channels; beyond, comparing each with each takes more memory than all the rest
 PART = 2**18  # values reduced at a time: what a core's cache holds, so that they are fetched once
 
@@ -24,8 +24,8 @@ class LayerSurvey:
     """What each of a layer's K channels did over a whole split of N images, in evaluation mode.
 
     Values are what the layer itself gives. Its activity is the part above zero, as a ReLU after it would pass it.
-    Means, shares of zeros and twins are of all images up to `WATCHED`, and of that many evenly spaced ones beyond;
-    histograms likewise up to `SAMPLED`; everything else is of all images.
+    Means and shares of zeros are of all images up to `WATCHED`, and beyond of evenly spaced ones: at most that many
+    and more than half of it. Histograms likewise up to `SAMPLED`; everything else is of all images.
     """
 
     values: NDArray[np.float32]  # (K, count): the highest per-image maxima, descending; ties: the earlier image first
@@ -87,8 +87,8 @@ class Tally:
     def add(self, maps: Float[Tensor, "N K h w"], classes: Float[Tensor, "N classes"]) -> None:
         """Count in the next images; `classes` is 1 at each one's class and 0 elsewhere."""
         flat = maps.flatten(2).contiguous()  # (N, K, h * w)
-        peaks, activity = self._reduce(flat)
-        finite = torch.isfinite(activity.sum(0))
+        peaks, activity, means = self._reduce(flat)
+        finite = torch.isfinite(means).all(0)
         if not bool(finite.all()):
             channel = int((~finite).nonzero()[0])
             raise NumericsError(f'layer "{self.layer}" gives values that are not finite in channel {channel}')
@@ -100,17 +100,18 @@ class Tally:
         self.sampled += len(kept)
         self.seen += len(maps)
 
-    def _reduce(self, flat: Float[Tensor, "N K P"]) -> tuple[Tensor, Tensor]:
-        """Of each image and channel the maximum and the mean of what is above zero, each (N, K)."""
+    def _reduce(self, flat: Float[Tensor, "N K P"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each image and channel the maximum, the mean of what is above zero and the mean, each (N, K)."""
         channels, places = flat.shape[1:]
         if places == 1:
-            return flat[..., 0], flat[..., 0].relu()
+            return flat[..., 0], flat[..., 0].relu(), flat[..., 0]
         weights = flat.new_full((places,), 1 / places)
-        peaks, activity = [], []
+        peaks, activity, means = [], [], []
         for part in flat.split(max(1, PART // (channels * places))):
             peaks.append(part.amax(2))
             activity.append((part.relu().view(-1, places) @ weights).view(-1, channels))
-        return torch.cat(peaks), torch.cat(activity)
+            means.append((part.view(-1, places) @ weights).view(-1, channels))
+        return torch.cat(peaks), torch.cat(activity), torch.cat(means)
 
     def _watch(self, flat: Float[Tensor, "N K P"]) -> None:
         """Count in what a sample of the images is enough for."""
