@@ -253,6 +253,23 @@ def test_any_number_of_channels_and_any_size(channels, size):
     np.testing.assert_allclose(picture.values[1], picture.values[3], rtol=1e-5, atol=1e-7)
 
 
+def test_interrupted_it_gives_the_channels_that_are_done(monkeypatch):
+    from convscope.methods import reconstruct as module
+
+    net, image = network(residual()), an_image(3, 12, 12)
+    whole = reconstruct(net, "head", image, "all")
+    monkeypatch.setattr(module, "batch_limit", lambda _: 2)
+
+    def stop(_what: str, done: int, _total: int | None) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    part = reconstruct(net, "head", image, "all", progress=stop, control=True)
+    assert part.numbers["interrupted"]
+    assert part.captions == ("image", "all at once", "0", "1", "2")
+    np.testing.assert_allclose(part.values[2:], whole.values[3:6], rtol=1e-5, atol=1e-6)
+
+
 def test_mistakes_are_told():
     net, image = network(residual()), an_image(3, 12, 12)
     for arguments, message in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from typing import Literal
 
@@ -65,9 +66,9 @@ def reconstruct(
     sum into both its branches; only at ReLUs the rules differ (see `relu_rules.ReluRule`). Zeiler & Fergus 2014
     (arXiv:1311.2901), section 2.1; Springenberg et al. 2015 (arXiv:1412.6806), section 3.4.
 
-    Raises UsageError for an unknown layer, channel, rule or start, an image of another shape or range, and, unless
-    the rule is "gradient", a network with activations that are not ReLUs or with no ReLU that could be met;
-    NumericsError for activations that are not finite.
+    Ctrl-C gives the channels that are done. Raises UsageError for an unknown layer, channel, rule or start, an image
+    of another shape or range, and, unless the rule is "gradient", a network with activations that are not ReLUs or
+    with no ReLU that could be met; NumericsError for activations that are not finite.
 
     Parameters
     ----------
@@ -99,17 +100,25 @@ def reconstruct(
         maps = layer_maps(network, name, images)[0]  # (K, h, w)
     named = choose_channels(channel, len(maps), layer=layer, class_names=network.class_names)
     chosen = strongest(maps)[:channels] if channel is None else named
-    whole = set(chosen) == set(range(len(maps)))
     shares = _signals(maps, chosen, start=start, rule=rule)
     parts: list[Tensor] = []
     step = batch_limit(images.shape[-2:])
-    for first in range(0, len(chosen) + 1, step):
-        progress("reconstruct", first, len(chosen) + 1)
-        signals = torch.stack([*islice(shares, step)])
-        parts.append(project(network, name, images, signals, rule=rule))
+    try:
+        for first in range(0, len(chosen) + 1, step):
+            progress("reconstruct", first, len(chosen) + 1)
+            signals = torch.stack([*islice(shares, step)])
+            parts.append(project(network, name, images, signals, rule=rule))
+    except KeyboardInterrupt:
+        if not parts:
+            raise
     back = torch.cat(parts)  # (1 + N, C, H, W)
+    interrupted = len(back) <= len(chosen)
+    chosen = chosen[: len(back) - 1]
+    whole = set(chosen) == set(range(len(maps)))
     tiles = [back[:1], *([back[1:].sum(0, keepdim=True)] if whole else []), back[1:]]
     picture = _picture(network, layer, name, images, torch.cat(tiles), maps, chosen, rule, start, relus)
+    if interrupted:
+        return replace(picture, numbers={**picture.numbers, "interrupted": True})
     if not control:
         return picture
     other = reconstruct(randomized(network, seed=seed), name, image, chosen, rule=rule, start=start)
