@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +117,17 @@ def test_large_image_keeps_its_size_and_its_pixels():
     assert picture.numbers["octave_sizes"] == [[69, 93], [96, 130]]
 
 
+def test_many_octaves_of_a_large_image_end_at_its_own_size():
+    picture = dream(network(small()), "1", photograph(height=130, width=96), octaves=40, steps=1)
+    assert picture.numbers["octave_sizes"][-1] == [130, 96]
+
+
+def test_file_name_holds_no_slash():
+    model = small().append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.Linear(6, 2))
+    net = replace(network(model), class_names=("cat/x", "b"))
+    assert dream(net, "6", photograph(), "cat/x", octaves=1, steps=1).name == "dream-6-cat-x"
+
+
 def test_equal_seeds_give_equal_dreams_and_others_do_not():
     dreams = [dream(network(small()), "3", photograph(), octaves=2, steps=3, seed=seed).values for seed in (0, 0, 1)]
     np.testing.assert_array_equal(dreams[0], dreams[1])
@@ -169,6 +182,9 @@ def test_what_was_added_is_carried_to_the_next_octave():
         ({"steps": 0}, "steps 0; allowed: 1 or more"),
         ({"strength": -0.5}, "strength -0.5; allowed: 0 or more"),
         ({"seed": -1}, "seed -1; allowed: 0 or more"),
+        ({"octaves": 40}, "octaves 40 with octave_scale 1.4 end at 8e\\+06 pixels a side; allowed: up to 2048"),
+        ({"octaves": 2, "octave_scale": 129.0}, "octaves 2 with octave_scale 129 end at 2064 pixels a side"),
+        ({"octaves": 9000}, "octaves 9000 with octave_scale 1.4 end at inf pixels a side"),
     ],
 )
 def test_knobs_that_do_not_fit_are_refused(knobs, message):

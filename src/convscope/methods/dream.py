@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from convscope.paint import image_picture
 from convscope.types import Network, Picture, Progress, no_progress
 
 SMALL = 128  # pixels of the longer side: images below it are enlarged, larger ones keep their size
+LARGEST = 2048  # pixels of the longer side, unless the image itself is larger
 LEAST = 8  # pixels of the shorter side of an octave
 COARSEST = 20  # pixels: waves longer than that are driven no more than this one, so that the light stays as it was
 JITTER = 8  # an image is moved by up to this part of its sides, so that nothing sticks to the layer's grid
@@ -60,8 +62,9 @@ def dream(
     A network that takes only one size dreams in one octave, and the caption says so. Ctrl-C gives the
     dream so far.
 
-    Raises UsageError for an unknown layer, channel or knob and an image of another shape or range. After
-    Mordvintsev et al. 2015 (Inceptionism: going deeper into neural networks).
+    Raises UsageError for an unknown layer, channel or knob, an image of another shape or range, and octaves that
+    enlarge it beyond 2048 pixels a side. After Mordvintsev et al. 2015 (Inceptionism: going deeper into neural
+    networks).
 
     Parameters
     ----------
@@ -96,6 +99,7 @@ def dream(
             else choose_channels(channel, available, layer=layer, class_names=network.class_names)
         )
         own = (original.shape[2], original.shape[3])
+        _check_largest(own, octaves=octaves, scale=octave_scale)
         wanted = octave_sizes(own, octaves=octaves, scale=octave_scale)
         sizes = [size for size in wanted if size == own or _takes(network, name, original, size)]
         dreamt = _dream(
@@ -110,8 +114,9 @@ def dream(
         "octave_sizes": [list(size) for size in sizes],
         **({"interrupted": True} if dreamt.interrupted else {}),
     }
+    called = f"-{slug(str(channel))}" if isinstance(channel, (int, str)) else ""
     picture = image_picture(
-        f"dream-{slug(layer)}" + (f"-{slug(str(channel))}" if isinstance(channel, (int, str)) else ""),
+        f"dream-{slug(layer)}{called}".replace("/", "-"),
         f"What {_whose(channel)}{layer} sees in the image, made stronger",
         as_rgb(torch.cat([dreamt.start, dreamt.image])),
         captions=("image", f"dream\n{before:.3g} → {after:.3g}"),
@@ -247,6 +252,21 @@ def _check(**knobs: float) -> None:
     for name, value in knobs.items():
         if value < least[name]:
             raise UsageError(f"{name} {value:g}; allowed: {least[name]:g} or more")
+
+
+def _check_largest(size: tuple[int, int], *, octaves: int, scale: float) -> None:
+    """Raise UsageError where a small image would be enlarged too far."""
+    if max(size) >= SMALL:
+        return
+    try:
+        side = max(size) * scale ** (octaves - 1)
+    except OverflowError:
+        side = math.inf
+    if not side <= LARGEST:
+        raise UsageError(
+            f"octaves {octaves} with octave_scale {scale:g} end at {side:.4g} pixels a side; allowed: up to "
+            f"{LARGEST}, so fewer octaves or a smaller octave_scale"
+        )
 
 
 def _whose(channel: Channels) -> str:
