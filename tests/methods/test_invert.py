@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope.errors import UsageError
+from convscope.errors import NumericsError, UsageError
 from convscope.methods.canvas import random_canvas
 from convscope.methods.image_statistics import ImageStatistics, assumed_statistics
 from convscope.methods.inversion import power, squared_distance, variation
@@ -199,6 +200,31 @@ def test_control_is_the_inversion_from_random_weights():
     assert len(picture.values) == 4
     assert len(picture.numbers["control_similarity"]) == 1
     assert np.abs(picture.values[1] - picture.values[3]).max() > 1e-3
+
+
+def test_half_precision_gives_the_distances_of_single_precision():
+    """Planted: features whose squares sum to more than half precision holds."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3))
+    torch.manual_seed(0)
+    model[0].weight.data.normal_(0, 20)
+    single = invert(network(model), "0", photograph(), steps=10).numbers
+    half = invert(network(model.half()), "0", photograph(), steps=10).numbers
+    assert half["distance_of_random"] == pytest.approx(single["distance_of_random"], rel=0.01)
+    assert half["distance"] == pytest.approx(single["distance"], rel=0.1)
+    assert half["distance"] < half["distance_at_start"]
+
+
+def test_distance_that_is_not_finite_is_refused():
+    layer = nn.Conv2d(3, 4, 3)
+    layer.weight.data.fill_(1e25)
+    with pytest.raises(NumericsError, match='the distance of the features of layer "0" is not finite in step 1'):
+        invert(network(nn.Sequential(layer)), "0", photograph(), steps=2)
+
+
+def test_file_name_holds_no_slash():
+    model = small().append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.Linear(6, 2))
+    net = replace(network(model), class_names=("cat/x", "b"))
+    assert invert(net, "6", photograph(), "cat/x", steps=1).name == "invert-6-cat-x"
 
 
 def test_silent_channels_are_refused():

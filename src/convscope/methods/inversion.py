@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from convscope.errors import UsageError
+from convscope.errors import NumericsError, UsageError
 from convscope.hooks import frozen_eval, like_model
 from convscope.methods.canvas import CONTRAST, random_canvas
 from convscope.methods.image_statistics import ImageStatistics
@@ -45,7 +45,10 @@ def inversion(
     seed: int,
     progress: Progress = no_progress,
 ) -> Inversion:
-    """The inversion of one layer, given by its dotted name, and how near it came."""
+    """The inversion of one layer, given by its dotted name, and how near it came.
+
+    Raises UsageError for channels that are silent, and NumericsError for a loss that is not finite.
+    """
     size = (original.shape[2], original.shape[3])
     interrupted = False
     with frozen_eval(network.model) as model:
@@ -71,6 +74,10 @@ def inversion(
                     if prior == "tv":
                         penalty = penalty + variation(images, statistics)
                     loss = misfit(images).sum() + weight * penalty
+                if not bool(torch.isfinite(loss)):
+                    raise NumericsError(
+                        f'the distance of the features of layer "{layer}" is not finite in step {step + 1}'
+                    )
                 loss.backward(inputs=canvas.parameters)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -90,11 +97,14 @@ def inversion(
 
 
 def squared_distance(maps: Float[Tensor, "N K h w"], target: Float[Tensor, "1 K h w"]) -> Float[Tensor, " N"]:
-    """The squared distance of each image's maps from the target, over the target's own square.
+    """The squared distance of each image's maps from the target, over the target's own square, in float32.
+
+    Half precision holds no number above 65,504, and a sum of squares soon is.
 
     >>> squared_distance(torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3)).tolist()
     [1.0]
     """
+    maps, target = maps.float(), target.float()
     return (maps - target).square().sum((1, 2, 3)) / target.square().sum()
 
 

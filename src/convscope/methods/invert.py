@@ -48,7 +48,7 @@ def invert(
     inversion.
 
     Raises UsageError for an unknown layer, channel or knob, an image of another shape or range, and channels
-    that are silent for the image.
+    that are silent for the image; NumericsError for a distance that is not finite.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def _inverted(
     labels = [f"{layer}\n{away:.2f} away" for layer, away in zip(layers, evidence["distance"], strict=False)]
     called = f"-{slug(str(channel))}" if isinstance(channel, (int, str)) else ""
     picture = image_picture(
-        f"invert-{'-'.join(map(slug, layers))}{called}",
+        f"invert-{'-'.join(map(slug, layers))}{called}".replace("/", "-"),
         f"What {', '.join(layers)} still {'knows' if single else 'know'} of the image",
         as_rgb(torch.cat([original.cpu(), *(one.image for one in found)])),
         captions=("image", *labels),
