@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -213,7 +215,23 @@ def test_dead_channels_are_named(dataset):
     assert 1 in silent.numbers["dead_channels"]
     assert silent.numbers["ratio"][1] is None
     assert 1 not in maximize(network, "5", "all", steps=2).numbers["dead_channels"]  # a gradient, and no dataset
-    assert "dead" in constant.caption
+    assert "none of those 60 images" in silent.caption
+    assert "another image may still excite it" in silent.caption
+    assert "answers to nothing" not in silent.caption
+
+
+def test_channel_is_a_part_of_the_file_name_and_a_layer_of_the_title(network):
+    one, named = maximize(network, "4", 3, steps=1), maximize(network, "8", "pear", steps=1)
+    assert (one.name, one.title) == ("maximize-4-3", "What excites channels of 4 most")
+    assert (named.name, named.title) == ("maximize-8-pear", "What excites channels of 8 most")
+    slashed = replace(network, class_names=("cat/x", "b", "c"))
+    assert maximize(slashed, "8", "cat/x", steps=1).name == "maximize-8-cat-x"
+
+
+def test_survey_in_a_store_tells_its_progress(network, dataset, tmp_path):
+    told: set[str] = set()
+    maximize(network, "4", 0, dataset, steps=1, store=tmp_path, progress=lambda what, *_: told.add(what))
+    assert len(told) == 2
 
 
 def test_interruption_shows_what_is_drawn(network, monkeypatch):

@@ -24,6 +24,7 @@ def excited_picture(
     yardstick: Reference | None,
     *,
     called: str,
+    suffix: str = "",
     aim: Literal["channel", "position", "direction"] = "channel",
     steps: Sequence[int] = (),
     variants: int = 1,
@@ -31,8 +32,8 @@ def excited_picture(
 ) -> Picture:
     """The picture of images whose channels are `owners`, each after its frames at all `steps` but the last.
 
-    `layer` is a dotted name, `called` what the reader calls it. With the aim "direction" there are no channels,
-    and the yardstick's only one is the direction's.
+    `layer` is a dotted name, `called` what the reader calls it, `suffix` the end of the file's name. With the aim
+    "direction" there are no channels, and the yardstick's only one is the direction's.
     """
     directed = aim == "direction"
     numbers = _numbers(excited, owners, yardstick, directed=directed)
@@ -42,7 +43,7 @@ def excited_picture(
     before = [f"step {step}" for step in steps[:-1]]
     what = {"channel": "channels", "position": "the centre of channels", "direction": "a direction"}[aim]
     picture = image_picture(
-        f"maximize-{slug(called)}",
+        f"maximize-{slug(called + suffix)}".replace("/", "-"),
         f"What excites {what} of {called} most",
         as_rgb(torch.stack([*frames, excited.images], dim=1).flatten(0, 1)),
         captions=[text for label in labels for text in (*before, label)],
@@ -129,6 +130,10 @@ def _reading(aim: str, numbers: dict[str, Any], yardstick: Reference | None, *, 
             "near 1 is the picture the channel's rather than the start's."
         )
     if numbers["dead_channels"]:
-        texts.append("A dead channel answers to nothing, and its tile means nothing.")
+        texts.append(
+            "Dead says that the ascent did not move the channel"
+            + ("" if yardstick is None else f" or that none of those {yardstick.images} images gets through its ReLU")
+            + "; another image may still excite it, so the tile says little."
+        )
     texts.append("The tile is what excites the channel most, not all that it answers to: look at its top images too.")
     return " ".join(texts)
