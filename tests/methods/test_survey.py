@@ -65,6 +65,15 @@ def brute_force(maps: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, n
     return np.array(values), np.array(images), np.array(positions)
 
 
+def likenesses(maps: np.ndarray) -> np.ndarray:
+    """How alike any two channels are, below -1 for one and itself."""
+    means = maps.mean(axis=(2, 3))
+    compared = [means.T, np.moveaxis(maps, 1, 0).reshape(maps.shape[1], -1)]
+    if maps[0, 0].size > 1:
+        compared.append(np.moveaxis(maps - means[..., None, None], 1, 0).reshape(maps.shape[1], -1))
+    return np.min([np.corrcoef(each) for each in compared], axis=0) - 3 * np.eye(maps.shape[1])
+
+
 @pytest.mark.parametrize("batch", [1, 7, 25, 250])
 @pytest.mark.parametrize("count", [1, 9, 100])
 def test_highest_images_equal_a_brute_force_sort(monkeypatch, batch, count):
@@ -105,8 +114,7 @@ def test_statistics_equal_naive_ones(monkeypatch, batch):
             expected = (best - rest) / (best + rest) if best + rest else 0
             assert layer.selectivity[channel] == pytest.approx(expected, abs=1e-5)
             assert of_classes[layer.selective_class[channel]] == pytest.approx(best)
-        of_images = maps.mean(axis=(2, 3))
-        correlation = np.corrcoef(of_images.T) - 2 * np.eye(maps.shape[1])
+        correlation = likenesses(maps)
         np.testing.assert_allclose(layer.likeness, correlation.max(axis=1), atol=1e-4)
         np.testing.assert_array_equal(layer.twins, correlation.argmax(axis=1))
 
@@ -124,13 +132,13 @@ def test_maps_with_their_channels_last_give_the_same():
 def test_of_many_images_a_sample_is_watched(monkeypatch, batch):
     monkeypatch.setattr(survey_module, "_batch", lambda _: batch)
     monkeypatch.setattr(tally_module, "WATCHED", 20)
+    monkeypatch.setattr(tally_module, "COMPARED", 20)
     network, dataset = whole_numbers(), few_colours()
     maps = outputs(network, dataset.train.images.pixels, ["3"])["3"]
     layer = survey(network, dataset, ["3"])["3"]
     np.testing.assert_allclose(layer.means, maps[::3].mean(axis=(0, 2, 3)), rtol=1e-5)
     np.testing.assert_allclose(layer.shares_of_zeros, (maps[::3] <= 0).mean(axis=(0, 2, 3)), atol=1e-12)
-    correlation = np.corrcoef(maps[::3].mean(axis=(2, 3)).T) - 2 * np.eye(maps.shape[1])
-    np.testing.assert_allclose(layer.likeness, correlation.max(axis=1), atol=1e-4)
+    np.testing.assert_allclose(layer.likeness, likenesses(maps[::3]).max(axis=1), atol=1e-4)
     np.testing.assert_array_equal(layer.images, brute_force(maps, 9)[1])
 
 
@@ -178,6 +186,55 @@ def test_planted_dead_and_duplicate_channels_are_found():
         assert (np.delete(layer.likeness, [1, 7]) < 0.98).all()
     assert found["1"].shares_of_zeros[4] == 1
     assert found["1"].images[4].tolist() == list(range(9))  # all alike: the earliest
+
+
+def test_channels_that_follow_the_brightness_alike_are_no_duplicates():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    model[0].weight.data.abs_()
+    model[0].bias.data.fill_(0.1)
+    model[0].weight.data[7] = 2.5 * model[0].weight.data[1]
+    model[0].weight.data[5] = model[0].weight.data[4]
+    drawn = torch.Generator().manual_seed(0)
+    noise = torch.rand(600, 3, 12, 12, generator=drawn) * 0.2 + torch.rand(600, 1, 1, 1, generator=drawn) * 0.8
+    pixels, labels = (noise * 255).to(torch.uint8), torch.arange(600) % 3
+    dataset = dataset_in_memory("lamps", (pixels, labels), (pixels, labels), CLASSES, source="drawn here")
+    network = Network(model, (0.0,) * 3, (1.0,) * 3, (12, 12), CLASSES, "lamps")
+    means = outputs(network, pixels, ["0"])["0"].mean(axis=(2, 3))
+    assert np.corrcoef(means.T).min() > 0.98  # all would be duplicates by their means alone
+    expected = likenesses(outputs(network, pixels, ["0"])["0"]).max(axis=1)
+    for layer in survey(network, dataset).values():
+        assert layer.twins[[1, 7, 4, 5]].tolist() == [7, 1, 5, 4]
+        assert layer.likeness[[1, 7, 4, 5]].min() > 0.999
+        assert layer.likeness[[0, 2, 3, 6]].max() < 0.95
+        np.testing.assert_allclose(layer.likeness, expected, atol=0.05)  # of positions that were drawn
+
+
+@pytest.mark.parametrize("size", [1, 4, 30])
+@pytest.mark.parametrize(
+    "differ", ["nowhere", "within images", "between images", "in their proportion", "not within"]
+)
+def test_twins_are_alike_between_and_within_images(differ, size):
+    drawn = torch.Generator().manual_seed(0)
+    light, other = 3 * torch.randn(2, 300, 1, 1, generator=drawn)
+    texture, own = torch.randn(2, 300, size, size, generator=drawn) * (size > 1)
+    second = {
+        "nowhere": 2 * (light + texture) + 5,
+        "within images": light + own,
+        "between images": other + 100 * texture,
+        "in their proportion": light + 100 * texture,
+        "not within": light.expand_as(texture),
+    }[differ]
+    first = light.expand_as(texture) if differ == "not within" else light + texture
+    maps = torch.stack([first, second], dim=1)
+    tally = Tally(maps[:7], layer="a", count=2, images=300, classes=1)
+    for part in maps.split(7):
+        tally.add(part, torch.ones(len(part), 1))
+    found = tally.survey(torch.tensor([300]))
+    alike = differ in ("nowhere", "not within") or (size == 1 and differ != "between images")
+    assert (found.likeness > 0.98).tolist() == [alike] * 2
+    if alike:
+        assert found.likeness.min() > 0.9999
 
 
 def test_channel_of_one_class_is_selective_for_it():

@@ -20,7 +20,7 @@ from convscope.methods.survey import Half, half_of, resolved_layers, survey
 from convscope.methods.tally import LayerSurvey
 from convscope.types import Dataset, Network, Progress, no_progress
 
-FORMAT = 1  # counted up when what a survey holds changes
+FORMAT = 2  # counted up when what a survey holds changes
 STORED = 9  # the fewest images a channel that are stored, so that one pass serves most later questions
 
 

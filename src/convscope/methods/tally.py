@@ -15,6 +15,9 @@ from convscope.errors import NumericsError
 BINS = 32
 WATCHED = 4096  # most images, evenly spaced, for what a sample tells as well: means, zeros, twins
 SAMPLED = 1024  # most images, evenly spaced, whose maxima are kept for the histogram
+COMPARED = 512  # most images, evenly spaced, whose maps are compared position by position
+DRAWN = 8192  # positions, of all those images together, at which they are
+NEGLIGIBLE = 1e-6  # the share of a channel's variance below which it is rounding, or as good as none
 MOST_COMPARED = 4096  # channels; beyond, comparing each with each takes more memory than all the rest
 PART = 2**18  # values reduced at a time: what a core's cache holds, so that they are fetched once
 
@@ -25,7 +28,9 @@ class LayerSurvey:
 
     Values are what the layer itself gives. Its activity is the part above zero, as a ReLU after it would pass it.
     Means and shares of zeros are of all images up to `WATCHED`, and beyond of evenly spaced ones: at most that many
-    and more than half of it. Histograms likewise up to `SAMPLED`; everything else is of all images.
+    and more than half of it. Histograms likewise up to `SAMPLED`; everything else is of all images. Twins are alike
+    in the means of the watched images, and at positions drawn from up to `COMPARED` images both as they are and less
+    their image's mean: channels that only follow the brightness of whole images are no twins.
     """
 
     values: NDArray[np.float32]  # (K, count): the highest per-image maxima, descending; ties: the earlier image first
@@ -40,7 +45,7 @@ class LayerSurvey:
     histogram_range: NDArray[np.float64]  # (K, 2): where the equal bins begin and end
     dead: NDArray[np.bool_]  # (K,): the same value everywhere; after a ReLU, never above zero
     twins: NDArray[np.int64]  # (K,): the channel most like it; -1 where there is none
-    likeness: NDArray[np.float64]  # (K,): the correlation with that channel, over the means of each image
+    likeness: NDArray[np.float64]  # (K,): the least of the three correlations with that channel
     map_size: NDArray[np.int64]  # (2,): height and width of a map
 
     @property
@@ -81,6 +86,10 @@ class Tally:
         self.shift: Tensor | None = None  # (K,), subtracted so that no digits are lost in the products
         compared = channels if channels <= MOST_COMPARED else 0
         self.products = maps.new_zeros(compared, compared, dtype=torch.float32)
+        self.compared_every = -(-images // COMPARED)
+        self.compared = 0
+        self.places = self._drawn(-(-images // self.compared_every)).to(maps.device)
+        self.within = torch.zeros_like(self.products)
         self.sampled = 0
         self.sample = maps.new_empty(-(-images // self.sampled_every), channels, dtype=torch.float32)
 
@@ -95,6 +104,8 @@ class Tally:
         self.class_sums += classes.T @ activity
         self._keep_highest(flat, peaks)
         self._watch(flat[-self.seen % self.watched_every :: self.watched_every].contiguous())
+        if len(self.within):
+            self._compare(flat[-self.seen % self.compared_every :: self.compared_every])
         kept = peaks[-self.seen % self.sampled_every :: self.sampled_every]
         self.sample[self.sampled : self.sampled + len(kept)] = kept
         self.sampled += len(kept)
@@ -124,6 +135,24 @@ class Tally:
                 centred = means - self.shift
                 self.products.addmm_(centred.T, centred)
         self.watched += len(flat)
+
+    def _drawn(self, images: int) -> Int64[Tensor, "images drawn"]:
+        """Positions of each image to compare: all of them where they are few, else drawn by chance, always alike."""
+        places = self.map_size[0] * self.map_size[1]
+        drawn = max(1, DRAWN // images)
+        if places <= drawn:
+            return torch.arange(places).expand(images, -1)
+        return torch.randint(places, (images, drawn), generator=torch.Generator().manual_seed(0))
+
+    def _compare(self, flat: Float[Tensor, "N K P"]) -> None:
+        """Count in how alike the channels vary within images, whatever the mean of each image is."""
+        places = self.places[self.compared : self.compared + len(flat), None]
+        size = max(1, PART // flat.shape[1:].numel())
+        for part, at in zip(flat.split(size), places.split(size), strict=True):
+            values = part.gather(2, at.expand(-1, part.shape[1], -1)) - part.mean(2, keepdim=True)
+            rows = values.transpose(1, 2).flatten(0, 1)
+            self.within.addmm_(rows.T, rows)
+        self.compared += len(flat)
 
     def _keep_highest(self, flat: Float[Tensor, "N K P"], peaks: Float[Tensor, "N K"]) -> None:
         """Put the batch's images that are among the highest so far in their places."""
@@ -206,17 +235,29 @@ class Tally:
         return counts.reshape(channels, BINS), np.stack([low, maxima], axis=1)
 
     def _twins(self, dead: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Of each channel the one whose means of each image correlate most with its own, and the correlation."""
+        """Of each channel the one most like it, and how much: the least of three correlations."""
         channels = len(dead)
         if self.shift is None or channels < 2:
             return np.full(channels, -1), np.zeros(channels)
         shifted = self.sums.cpu().numpy() / self.watched - self.shift.double().cpu().numpy()
-        covariance = self.products.cpu().numpy() / self.watched - np.outer(shifted, shifted)
-        spread = np.sqrt(np.maximum(np.diag(covariance), 0))
-        still = dead | (spread == 0)
-        scale = np.where(still, 0, 1 / np.where(still, 1, spread))
-        correlation = covariance * scale * scale[:, None]
-        np.fill_diagonal(correlation, -np.inf)
-        twins = correlation.argmax(1)
-        likeness = correlation[np.arange(channels), twins].clip(-1, 1)
+        between = self.products.cpu().numpy() / self.watched - np.outer(shifted, shifted)
+        within = self.within.cpu().double().numpy() / (self.compared * self.places.shape[1])
+        whole = between + within  # the law of total variance
+        variance = np.maximum(np.diag(whole), 0)
+        alike = _correlation(whole, variance)
+        for part in (between, within):
+            np.minimum(alike, _correlation(part, variance), out=alike)
+        still = dead | (variance == 0)
+        alike[still] = alike[:, still] = 0
+        np.fill_diagonal(alike, -np.inf)
+        twins = alike.argmax(1)
+        likeness = alike[np.arange(channels), twins].clip(-1, 1)
         return np.where(still, -1, twins), np.where(still, 0, likeness)
+
+
+def _correlation(covariance: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The correlations; 1 between two channels that have next to none of their variance (K,) in this covariance."""
+    own = np.diag(covariance)
+    none = own <= NEGLIGIBLE * variance
+    scale = np.where(none, 0, 1 / np.sqrt(np.where(none, 1, own)))
+    return covariance * scale * scale[:, None] + np.outer(none, none)
