@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import nn
 
 from convscope.data.memory import dataset_in_memory
-from convscope.errors import CheckpointError, ResourceError, UsageError
+from convscope.errors import ResourceError, UsageError
 from convscope.methods import maximize_all
 from convscope.methods.maximize import maximize
 from convscope.methods.maximize_all import drawn_picture, maximize_within
@@ -59,7 +60,7 @@ def clock(monkeypatch):
 
 
 def contents(store: Path) -> dict[str, dict[str, torch.Tensor]]:
-    found = {str(path.relative_to(store)): load_file(path) for path in store.rglob("*.safetensors")}
+    found = {str(path.relative_to(store)): load(path.read_bytes()) for path in store.rglob("*.safetensors")}
     for tensors in found.values():
         tensors.pop("seconds", None)
     return found
@@ -113,14 +114,14 @@ def test_interruption_keeps_what_is_drawn(network, tmp_path, monkeypatch, within
 
 def test_drawn_picture_shows_what_maximize_draws(network, dataset, tmp_path):
     maximize_within(network, tmp_path, dataset, budget=100, layers=["2"], seed=3)
-    stored = drawn_picture(network, tmp_path, "2", [4, 1])
+    stored = drawn_picture(network, tmp_path, "2", [4, 1], dataset, seed=3)
     direct = maximize(network, "2", [4, 1], dataset, steps=8, seed=3)
     np.testing.assert_allclose(stored.values, direct.values, atol=0.51 / 255 + 2e-3)
     assert stored.captions == direct.captions
     assert stored.numbers.keys() == direct.numbers.keys()
     np.testing.assert_allclose(stored.numbers["ratio"], direct.numbers["ratio"], rtol=1e-3)
     assert stored.provenance["Steps"] == "8"
-    assert len(drawn_picture(network, tmp_path, "2").values) == 5
+    assert len(drawn_picture(network, tmp_path, "2", None, dataset, seed=3).values) == 5
 
 
 def test_drawn_picture_takes_the_finest_of_each_channel(network, tmp_path, clock):
@@ -132,17 +133,30 @@ def test_drawn_picture_takes_the_finest_of_each_channel(network, tmp_path, clock
     np.testing.assert_allclose(picture.values[3:5], [finer.values[0], coarser.values[0]], atol=4e-3)
 
 
-def test_folder_of_other_pictures_is_refused(network, dataset, tmp_path):
+def test_one_folder_serves_all_weights_seeds_and_datasets(network, dataset, tmp_path, clock):
     maximize_within(network, tmp_path, dataset, budget=100, layers=["6"])
-    with pytest.raises(UsageError, match="has pictures of seed 0, not 1; name another folder"):
-        maximize_within(network, tmp_path, dataset, budget=1, seed=1)
-    with pytest.raises(UsageError, match="has pictures of statistics noise, not assumed"):
-        maximize_within(network, tmp_path, budget=1)
-    network.model[0].bias.data += 1
-    with pytest.raises(UsageError, match="has pictures of weights "):
-        maximize_within(network, tmp_path, dataset, budget=1)
-    with pytest.raises(UsageError, match="no pictures of tiny in "):
-        drawn_picture(network, tmp_path, "6")
+    first = drawn_picture(network, tmp_path, "6", None, dataset)
+    assert clock.drawn == 3
+    maximize_within(network, tmp_path, dataset, budget=100, layers=["6"], seed=1)
+    maximize_within(network, tmp_path, budget=100, layers=["6"])
+    assert clock.drawn == 9
+    others = drawn_picture(network, tmp_path, "6", None, dataset, seed=1), drawn_picture(network, tmp_path, "6")
+    assert [each.provenance["Statistics"] for each in others] == ["noise", "assumed"]
+    for other in others:
+        assert np.abs(other.values - first.values).max() > 0.01
+    folders = sorted((tmp_path / "maximize").iterdir())
+    assert len(folders) == 3
+    for folder in folders:
+        record = (folder / "maximize.json").read_bytes()
+        assert folder.name == hashlib.sha256(record).hexdigest()[:12]
+    kept = network.model[0].bias.data
+    network.model[0].bias.data = kept + 1
+    with pytest.raises(UsageError, match="no pictures of 6 in .* yet; draw them with maximize_within"):
+        drawn_picture(network, tmp_path, "6", None, dataset)
+    network.model[0].bias.data = kept
+    maximize_within(network, tmp_path, dataset, budget=100, layers=["6"])
+    assert clock.drawn == 9
+    np.testing.assert_array_equal(drawn_picture(network, tmp_path, "6", None, dataset).values, first.values)
 
 
 def test_what_is_not_drawn_yet_is_said(network, tmp_path):
@@ -161,9 +175,20 @@ def test_budgets_and_disks_that_do_not_work_are_refused(network, tmp_path):
         maximize_within(network, tmp_path / "file", budget=1)
 
 
-def test_damaged_file_is_named(network, tmp_path):
-    maximize_within(network, tmp_path, budget=100, layers=["6"])
-    (path,) = tmp_path.rglob("8-steps-*.safetensors")
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(CheckpointError, match="8-steps-0-1.safetensors is damaged .* delete it"):
-        drawn_picture(network, tmp_path, "6")
+@pytest.mark.parametrize("damaged", ["2-steps-0-1", "8-steps-0-1", "dataset"])
+@pytest.mark.parametrize("kept", [0, 40, -1])
+def test_damaged_file_is_drawn_again(network, dataset, tmp_path, damaged, kept):
+    maximize_within(network, tmp_path, dataset, budget=100, layers=["6"])
+    whole = contents(tmp_path)
+    picture = drawn_picture(network, tmp_path, "6", None, dataset)
+    (path,) = tmp_path.rglob(f"{damaged}.safetensors")
+    path.write_bytes(path.read_bytes()[:kept])
+    without = drawn_picture(network, tmp_path, "6", None, dataset)
+    assert without.provenance["Steps"] == ("4" if damaged.startswith("8") else "8")
+    assert maximize_within(network, tmp_path, dataset, budget=100, layers=["6"]) == {"6": [8, 8]}
+    for name, tensors in contents(tmp_path).items():
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, whole[name][key]), (name, key)
+    again = drawn_picture(network, tmp_path, "6", None, dataset)
+    np.testing.assert_array_equal(again.values, picture.values)
+    assert again.numbers == picture.numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,11 +11,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from convscope.durable import replace_file, to_json
-from convscope.errors import CheckpointError, ResourceError, UsageError
+from convscope.errors import ResourceError, UsageError
 from convscope.hooks import resolve_layer
 from convscope.methods.excite import Excited, chunks, excite, joined
 from convscope.methods.excited_picture import excited_picture
@@ -44,20 +44,21 @@ def maximize_within(
     """Draw every channel of the layers, at first in few steps, then in more, for about `budget` seconds.
 
     Returns, by dotted name, in how many steps each channel of a layer is drawn by now, 0 where it is not.
-    `layers` defaults to all convolutions, stages and the head. What is drawn is kept in the folder `store`, part
-    by part, and never drawn again: a call that is stopped, by its budget or by Ctrl-C, and one that goes on
-    later give what one long call gives. A part that is known to take longer than what is left is not begun.
-    `drawn_picture` shows them.
+    `layers` defaults to all convolutions, stages and the head. What is drawn is kept part by part in the folder
+    `store`/maximize, in one of its own for these weights, dataset and seed, and never drawn again unless it is
+    damaged: a call that is stopped, by its budget or by Ctrl-C, and one that goes on later give what one long call
+    gives. A part that is known to take longer than what is left is not begun. `drawn_picture` shows them.
 
-    Raises UsageError for a layer that is unknown and for a folder with pictures of other weights, seed or
-    statistics; ResourceError where the disk refuses.
+    Raises UsageError for a layer that is unknown and ResourceError where the disk refuses.
     """
     if not budget > 0:
         raise UsageError(f"budget {budget:g}; allowed: more than 0 seconds")
     began = time.monotonic()
     names = resolved_layers(network, layers)
     statistics = statistics_for(network, dataset)
-    _claim(store, network, dataset, seed)
+    record = _record(network, dataset, seed)
+    folder = _folder(store, record)
+    _write(folder / RECORD, to_json(record))
     counts = {name: channel_count(network, name) for name in names}
     parts = [
         (steps, name, part)
@@ -67,44 +68,53 @@ def maximize_within(
     ]
     with suppress(KeyboardInterrupt):
         for number, (steps, name, part) in enumerate(parts):
-            path = _path(store, name, steps, part)
-            if path.exists():
-                continue
             left = budget - (time.monotonic() - began)
-            if left <= 0 or _expected_seconds(store, name, steps, part) > left:
+            if left <= 0:
                 break
             progress("maximizing all channels", number, len(parts))
-            if dataset is not None and not (yardstick := _yardstick_path(store, name)).exists():
+            if dataset is not None and not _is_whole(yardstick := _yardstick_path(folder, name)):
                 _save(yardstick, vars(reference(network, name, dataset, "channel")))
+            path = _path(folder, name, steps, part)
+            if _is_whole(path):
+                continue
+            if _expected_seconds(folder, name, steps, part) > left:
+                break
             start = time.monotonic()
             excited = excite(network, name, part, statistics, steps=steps, seed=seed)
             if excited.interrupted:
                 break
             _save(path, _tensors(excited) | {"seconds": torch.tensor(time.monotonic() - start)})
-    return {name: _steps_drawn(store, network, name, counts[name]) for name in names}
+    return {name: _steps_drawn(folder, network, name, counts[name]) for name in names}
 
 
-def drawn_picture(network: Network, store: Path, layer: str, channel: Channels = None) -> Picture:
-    """The finest images that `maximize_within` has drawn in the folder, of a layer's channels or of some.
+def drawn_picture(
+    network: Network,
+    store: Path,
+    layer: str,
+    channel: Channels = None,
+    dataset: Dataset | None = None,
+    *,
+    seed: int = 0,
+) -> Picture:
+    """The finest images that `maximize_within` has drawn of a layer's channels, or of some, with the same arguments.
 
-    Raises UsageError where there are none, or of other weights, and for a channel out of range.
+    Raises UsageError where there are none of these weights, dataset and seed, and for a channel out of range.
     """
     name = resolve_layer(network.model, layer, model_name=network.name)
-    record = _record(store)
-    if record.get("weights") != weights_identity(network):
-        raise UsageError(f"no pictures of {network.name} in {store}; draw them with maximize_within")
+    record = _record(network, dataset, seed)
+    folder = _folder(store, record)
     available = channel_count(network, name)
-    drawn = _steps_drawn(store, network, name, available)
+    drawn = _steps_drawn(folder, network, name, available)
     wanted = choose_channels(channel, available, layer=layer, class_names=network.class_names)
     owners = [index for index in wanted if drawn[index]]
     if not owners:
-        raise UsageError(f"no pictures of {layer} in {store} yet; draw them with maximize_within")
+        raise UsageError(f"no pictures of {layer} in {folder} yet; draw them with maximize_within")
     parts = {part[0]: part for part in chunks(range(available), network.input_size)}
     room = len(parts[0])
     needed = {index - index % room for index in owners}  # the first channel of each part
-    whole = {first: _excited(_load(_path(store, name, drawn[first], parts[first]))) for first in needed}
-    yardstick_path = _yardstick_path(store, name)
-    yardstick = _reference(_load(yardstick_path)) if yardstick_path.exists() else None
+    whole = {first: _excited(_load(_path(folder, name, drawn[first], parts[first]))) for first in needed}
+    yardstick_path = _yardstick_path(folder, name)
+    yardstick = _reference(_load(yardstick_path)) if _is_whole(yardstick_path) else None
     return excited_picture(
         network,
         name,
@@ -115,15 +125,15 @@ def drawn_picture(network: Network, store: Path, layer: str, channel: Channels =
         provenance={
             "Parameterization": "fourier",
             "Steps": ", ".join(str(steps) for steps in sorted({drawn[index] for index in owners})),
-            "Seed": str(record["seed"]),
+            "Seed": str(seed),
             "Statistics": record["statistics"],
         },
     )
 
 
-def _claim(store: Path, network: Network, dataset: Dataset | None, seed: int) -> None:
-    """Write what the folder's pictures are of, or raise UsageError where that is something else."""
-    record = {
+def _record(network: Network, dataset: Dataset | None, seed: int) -> dict[str, Any]:
+    """What the pictures are of: others have a folder of their own."""
+    return {
         "format": FORMAT,
         "network": network.name,
         "weights": weights_identity(network),
@@ -132,50 +142,36 @@ def _claim(store: Path, network: Network, dataset: Dataset | None, seed: int) ->
         "fingerprint": "" if dataset is None else dataset.fingerprint,
         "seed": seed,
     }
-    if found := _record(store):
-        for key, value in record.items():
-            if found.get(key) != value:
-                came, there = (str(each)[:12] for each in (value, found.get(key)))
-                raise UsageError(f"{store} has pictures of {key} {there}, not {came}; name another folder")
-        return
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        replace_file(store / RECORD, to_json(record))
-    except OSError as error:
-        raise ResourceError(f"cannot save pictures in {store}: {error.strerror}; make room there") from error
 
 
-def _record(store: Path) -> dict[str, Any]:
-    """What the folder's pictures are of; empty where it has none."""
-    try:
-        return json.loads((store / RECORD).read_bytes())
-    except (OSError, ValueError):
-        return {}
+def _folder(store: Path, record: dict[str, Any]) -> Path:
+    """Where the pictures of a record are."""
+    return store / "maximize" / hashlib.sha256(to_json(record)).hexdigest()[:12]
 
 
-def _steps_drawn(store: Path, network: Network, name: str, available: int) -> list[int]:
+def _steps_drawn(folder: Path, network: Network, name: str, available: int) -> list[int]:
     """In how many steps each channel is drawn, 0 where it is not."""
     drawn: list[int] = []
     for part in chunks(range(available), network.input_size):
-        done = [steps for steps in ROUNDS if _path(store, name, steps, part).exists()]
+        done = [steps for steps in ROUNDS if _is_whole(_path(folder, name, steps, part))]
         drawn += [max(done, default=0)] * len(part)
     return drawn
 
 
-def _expected_seconds(store: Path, name: str, steps: int, part: list[int]) -> float:
+def _expected_seconds(folder: Path, name: str, steps: int, part: list[int]) -> float:
     """How long a part will take, by what it took in the round before; 0 where it was not drawn."""
-    earlier = [known for known in ROUNDS if known < steps and _path(store, name, known, part).exists()]
+    earlier = [known for known in ROUNDS if known < steps and _is_whole(_path(folder, name, known, part))]
     if not earlier:
         return 0.0
-    return _load(_path(store, name, earlier[-1], part))["seconds"].item() * steps / earlier[-1]
+    return _load(_path(folder, name, earlier[-1], part))["seconds"].item() * steps / earlier[-1]
 
 
-def _path(store: Path, name: str, steps: int, part: list[int]) -> Path:
-    return store / name / f"{steps}-steps-{part[0]}-{part[-1]}.safetensors"
+def _path(folder: Path, name: str, steps: int, part: list[int]) -> Path:
+    return folder / name / f"{steps}-steps-{part[0]}-{part[-1]}.safetensors"
 
 
-def _yardstick_path(store: Path, name: str) -> Path:
-    return store / name / "dataset.safetensors"
+def _yardstick_path(folder: Path, name: str) -> Path:
+    return folder / name / "dataset.safetensors"
 
 
 STORED = ("activations", "scores", "start_scores", "agreements", "still")
@@ -196,18 +192,28 @@ def _reference(tensors: dict[str, Tensor]) -> Reference:
 
 
 def _save(path: Path, tensors: dict[str, Any]) -> None:
-    """Write tensors and numbers; the file is whole or not there. Raises ResourceError."""
-    whole = {key: torch.as_tensor(value).contiguous() for key, value in tensors.items()}
+    """Write tensors and numbers. Raises ResourceError."""
+    _write(path, safetensors.torch.save({key: torch.as_tensor(value).contiguous() for key, value in tensors.items()}))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file, which is whole or not there. Raises ResourceError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, safetensors.torch.save(whole))
+        replace_file(path, data)
     except OSError as error:
         raise ResourceError(f"cannot save pictures in {path.parent}: {error.strerror}; make room there") from error
 
 
-def _load(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file. Raises CheckpointError where it is damaged."""
+def _is_whole(path: Path) -> bool:
+    """Whether the file is there and not damaged; a damaged one is drawn again."""
     try:
-        return safetensors.torch.load(path.read_bytes())
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged ({error}); delete it to have it drawn again") from error
+        with safe_open(path, "pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """The tensors of a whole file."""
+    return safetensors.torch.load(path.read_bytes())
