@@ -114,9 +114,8 @@ def dream(
         "octave_sizes": [list(size) for size in sizes],
         **({"interrupted": True} if dreamt.interrupted else {}),
     }
-    called = f"-{slug(str(channel))}" if isinstance(channel, (int, str)) else ""
     picture = image_picture(
-        f"dream-{slug(layer)}{called}".replace("/", "-"),
+        f"dream-{slug(layer, channel)}",
         f"What {_whose(channel)}{layer} sees in the image, made stronger",
         as_rgb(torch.cat([dreamt.start, dreamt.image])),
         captions=("image", f"dream\n{before:.3g} → {after:.3g}"),

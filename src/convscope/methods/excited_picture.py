@@ -43,7 +43,7 @@ def excited_picture(
     before = [f"step {step}" for step in steps[:-1]]
     what = {"channel": "channels", "position": "the centre of channels", "direction": "a direction"}[aim]
     picture = image_picture(
-        f"maximize-{slug(called + suffix)}".replace("/", "-"),
+        f"maximize-{slug(called + suffix)}",
         f"What excites {what} of {called} most",
         as_rgb(torch.stack([*frames, excited.images], dim=1).flatten(0, 1)),
         captions=[text for label in labels for text in (*before, label)],

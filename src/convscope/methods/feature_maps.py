@@ -78,7 +78,7 @@ def feature_maps(
     tiles = over_image(values, limits, scale, images) if overlay else values
     dead = [index for index in chosen if not maps[index].any()]
     return Picture(
-        name=f"maps-{slug(layer)}" + (f"-{channel}" if isinstance(channel, (int, str)) else ""),
+        name=f"maps-{slug(layer, channel)}",
         title=f"Feature maps of {layer}, {len(maps)} channels of {maps.shape[1]}×{maps.shape[2]}",
         values=np.ascontiguousarray(tiles, dtype=np.float32),
         limits=np.tile(np.array([0, 1], dtype=np.float32), (len(tiles), 1)) if overlay else limits,

@@ -182,9 +182,8 @@ def _inverted(
     single = len(layers) == 1
     evidence = {key: [one.numbers[key] for one in found] for key in found[0].numbers}
     labels = [f"{layer}\n{away:.2f} away" for layer, away in zip(layers, evidence["distance"], strict=False)]
-    called = f"-{slug(str(channel))}" if isinstance(channel, (int, str)) else ""
     picture = image_picture(
-        f"invert-{'-'.join(map(slug, layers))}{called}".replace("/", "-"),
+        f"invert-{slug('-'.join(layers), channel)}",
         f"What {', '.join(layers)} still {'knows' if single else 'know'} of the image",
         as_rgb(torch.cat([original.cpu(), *(one.image for one in found)])),
         captions=("image", *labels),

@@ -163,10 +163,11 @@ def signed_limits(values: Float[np.ndarray, "N C H W"]) -> Float[np.ndarray, "N 
     return np.stack([-highs, highs], axis=1).astype(np.float32)
 
 
-def slug(layer: str) -> str:
-    """A layer's name as part of a file name.
+def slug(layer: str, channel: Channels = None) -> str:
+    """A layer's name as part of a file name, with the one channel or class that is shown of it.
 
-    >>> slug("layer1.0.conv1")
-    'layer1-0-conv1'
+    >>> slug("layer1.0.conv1", 3), slug("fc", "cat/dog"), slug("fc", [1, 2])
+    ('layer1-0-conv1-3', 'fc-cat-dog', 'fc')
     """
-    return layer.replace(".", "-")
+    named = f"{layer}-{channel}" if isinstance(channel, (int, str)) else layer
+    return named.replace(".", "-").replace("/", "-")

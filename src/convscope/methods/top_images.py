@@ -118,7 +118,7 @@ def top_images(
     else:
         captions = _lines(classes, heights, names).tolist()
     return Picture(
-        name=f"top-images-{slug(layer)}" + (f"-{channel}" if isinstance(channel, (int, str)) else ""),
+        name=f"top-images-{slug(layer, channel)}",
         title=f"What excites {layer} most, of {len(half.labels):,} images of {dataset.name}",
         values=values,
         limits=limits,

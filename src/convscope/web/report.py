@@ -207,10 +207,16 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, thousands="{:,}".format, duration=_duration)
-    environment.filters.update(settings=_settings, phase_settings=_phase_settings)
-    environment.filters["evidence"] = _evidence
-    environment.filters["image_number"] = _image_number
+    filters: dict[str, Any] = {
+        "percent": _percent,
+        "thousands": "{:,}".format,
+        "duration": _duration,
+        "settings": _settings,
+        "phase_settings": _phase_settings,
+        "evidence": _evidence,
+        "image_number": _image_number,
+    }
+    environment.filters.update(filters)
     return environment
 
 
