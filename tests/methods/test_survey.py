@@ -160,7 +160,7 @@ def test_histogram_of_many_images_is_of_evenly_spaced_ones():
     for part in maps.split(100):
         tally.add(part, torch.ones(len(part), 1))
     assert tally.sample[:, 0].tolist() == list(range(0, count, 3))
-    found = tally.survey(torch.tensor([count]))
+    found = tally.survey()
     assert found.histogram.sum() == len(tally.sample)
     assert found.selectivity.tolist() == [0]  # a single class
 
@@ -230,7 +230,7 @@ def test_twins_are_alike_between_and_within_images(differ, size):
     tally = Tally(maps[:7], layer="a", count=2, images=300, classes=1)
     for part in maps.split(7):
         tally.add(part, torch.ones(len(part), 1))
-    found = tally.survey(torch.tensor([300]))
+    found = tally.survey()
     alike = differ in ("nowhere", "not within") or (size == 1 and differ != "between images")
     assert (found.likeness > 0.98).tolist() == [alike] * 2
     if alike:

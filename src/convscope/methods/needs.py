@@ -131,12 +131,12 @@ def check_finite(maps: Float[Tensor, "N K h w"], *, layer: str) -> None:
 
 
 def batch_limit(image_size: Sequence[int]) -> int:
-    """How many images of (H, W) pass a network at once with their gradients: 256 of 32×32, fewer of larger ones.
+    """How many images of (H, W) pass a network at once with their gradients: 512 of 32×32, fewer of larger ones.
 
     >>> batch_limit((32, 32)), batch_limit((224, 224))
-    (256, 5)
+    (512, 10)
     """
-    return max(1, min(256, 256 * 32 * 32 // (image_size[0] * image_size[1])))
+    return max(1, min(512, 512 * 32 * 32 // (image_size[0] * image_size[1])))
 
 
 def as_rgb(images: Float[Tensor, "N C H W"]) -> Float[np.ndarray, "N 3 H W"]:

@@ -73,15 +73,14 @@ def survey(
             tallies[name] = Tally(maps, layer=name, count=count, images=total, classes=classes)
         tallies[name].add(maps, members)
 
-    with frozen_eval(network.model), torch.no_grad():
+    with frozen_eval(network.model), torch.inference_mode():
         for indices, images in zip(parts, half.images.batches(parts), strict=True):
             progress("survey", int(indices[0]), total)
             inputs = like_model(network.model, images) / 255
             members = F.one_hot(half.labels[indices], classes).float().to(inputs.device)
             observe_outputs(network.model, network.normalize(inputs), names, count_in)
     progress("survey", total, total)
-    counts = half.labels.bincount(minlength=classes)
-    return {name: tallies[name].survey(counts) for name in names}
+    return {name: tallies[name].survey() for name in names}
 
 
 def surveyed_layers(network: Network) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,10 +28,11 @@ class LayerSurvey:
     """What each of a layer's K channels did over a whole split of N images, in evaluation mode.
 
     Values are what the layer itself gives. Its activity is the part above zero, as a ReLU after it would pass it.
-    Means and shares of zeros are of all images up to `WATCHED`, and beyond of evenly spaced ones: at most that many
-    and more than half of it. Histograms likewise up to `SAMPLED`; everything else is of all images. Twins are alike
-    in the means of the watched images, and at positions drawn from up to `COMPARED` images both as they are and less
-    their image's mean: channels that only follow the brightness of whole images are no twins.
+    Means, shares of zeros and what is said of classes are of all images up to `WATCHED`, and beyond of evenly
+    spaced ones: at most that many and more than half of it. Histograms likewise up to `SAMPLED`; everything else is
+    of all images. Twins are alike in the means of the watched images, and at positions drawn from up to `COMPARED`
+    images both as they are and less their image's mean: channels that only follow the brightness of whole images
+    are no twins.
     """
 
     values: NDArray[np.float32]  # (K, count): the highest per-image maxima, descending; ties: the earlier image first
@@ -80,6 +82,7 @@ class Tally:
         self.images = torch.zeros_like(self.values, dtype=torch.int64)
         self.positions = torch.zeros_like(self.images)
         self.class_sums = maps.new_zeros(classes, channels, dtype=torch.float64)
+        self.class_counts = maps.new_zeros(classes, dtype=torch.float64)
         self.watched = 0
         self.sums = maps.new_zeros(channels, dtype=torch.float64)
         self.positive = torch.zeros_like(self.sums)
@@ -96,14 +99,11 @@ class Tally:
     def add(self, maps: Float[Tensor, "N K h w"], classes: Float[Tensor, "N classes"]) -> None:
         """Count in the next images; `classes` is 1 at each one's class and 0 elsewhere."""
         flat = maps.flatten(2).contiguous()  # (N, K, h * w)
-        peaks, activity, means = self._reduce(flat)
-        finite = torch.isfinite(means).all(0)
-        if not bool(finite.all()):
-            channel = int((~finite).nonzero()[0])
-            raise NumericsError(f'layer "{self.layer}" gives values that are not finite in channel {channel}')
-        self.class_sums += classes.T @ activity
+        peaks = flat.amax(2)  # (N, K)
+        self._check_finite(peaks)
         self._keep_highest(flat, peaks)
-        self._watch(flat[-self.seen % self.watched_every :: self.watched_every].contiguous())
+        watched = slice(-self.seen % self.watched_every, None, self.watched_every)
+        self._watch(flat[watched], classes[watched])
         if len(self.within):
             self._compare(flat[-self.seen % self.compared_every :: self.compared_every])
         kept = peaks[-self.seen % self.sampled_every :: self.sampled_every]
@@ -111,25 +111,23 @@ class Tally:
         self.sampled += len(kept)
         self.seen += len(maps)
 
-    def _reduce(self, flat: Float[Tensor, "N K P"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each image and channel the maximum, the mean of what is above zero and the mean, each (N, K)."""
-        channels, places = flat.shape[1:]
-        if places == 1:
-            return flat[..., 0], flat[..., 0].relu(), flat[..., 0]
-        weights = flat.new_full((places,), 1 / places)
-        peaks, activity, means = [], [], []
-        for part in flat.split(max(1, PART // (channels * places))):
-            peaks.append(part.amax(2))
-            activity.append((part.relu().view(-1, places) @ weights).view(-1, channels))
-            means.append((part.view(-1, places) @ weights).view(-1, channels))
-        return torch.cat(peaks), torch.cat(activity), torch.cat(means)
+    def _check_finite(self, values: Float[Tensor, "N K"]) -> None:
+        """Raise NumericsError, naming the first channel, where a value of any image is not finite."""
+        if not math.isfinite(values.sum().item()) and not bool(torch.isfinite(values).all()):
+            channel = int((~torch.isfinite(values).all(0)).nonzero()[0])
+            raise NumericsError(f'layer "{self.layer}" gives values that are not finite in channel {channel}')
 
-    def _watch(self, flat: Float[Tensor, "N K P"]) -> None:
+    def _watch(self, flat: Float[Tensor, "N K P"], classes: Float[Tensor, "N classes"]) -> None:
         """Count in what a sample of the images is enough for."""
-        for part in flat.split(max(1, PART // flat.shape[1:].numel())):
+        size = max(1, PART // flat.shape[1:].numel())
+        for part, members in zip(flat.split(size), classes.split(size), strict=True):
             means = part.mean(2)
+            self._check_finite(means)
             self.sums += means.sum(0)
-            self.positive += part.relu().sign_().sum(0).sum(1)
+            active = part.relu()
+            self.class_sums += members.T @ active.mean(2)
+            self.class_counts += members.sum(0)
+            self.positive += active.sign_().sum(0).sum(1)
             if len(self.products):
                 self.shift = means.mean(0) if self.shift is None else self.shift
                 centred = means - self.shift
@@ -182,13 +180,13 @@ class Tally:
         self.values[owner, rank], self.images[owner, rank] = values[order], images
         self.positions[owner, rank] = positions
 
-    def survey(self, class_counts: Int64[Tensor, " classes"]) -> LayerSurvey:
-        """The survey, once all images were added; `class_counts` is how many there were of each class."""
+    def survey(self) -> LayerSurvey:
+        """The survey, once all images were added."""
         places = self.map_size[0] * self.map_size[1]
         means = (self.sums / self.watched).cpu().numpy()
         maxima = self.values[:, 0].double().cpu().numpy()
         dead = maxima - means <= 1e-5 * np.abs(maxima)  # a maximum that is also the mean, up to rounding
-        class_means, selectivity, selective_class = self._classes(class_counts.numpy())
+        class_means, selectivity, selective_class = self._classes()
         histogram, histogram_range = self._histogram(maxima)
         twins, likeness = self._twins(dead)
         positions = self.positions.cpu()
@@ -209,11 +207,9 @@ class Tally:
             map_size=np.array(self.map_size),
         )
 
-    def _classes(
-        self, counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    def _classes(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
         """Mean activities, the selectivity (Morcos et al. 2018, arXiv:1803.06959, section 2.2) and its class."""
-        sums = self.class_sums.cpu().numpy()
+        sums, counts = self.class_sums.cpu().numpy(), self.class_counts.cpu().numpy()
         means = sums / np.maximum(counts, 1)[:, None]
         present = counts > 0
         best = np.where(present[:, None], means, -1).argmax(0)
