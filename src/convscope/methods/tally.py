@@ -81,6 +81,8 @@ class Tally:
         self.values = maps.new_full((channels, kept), -torch.inf, dtype=torch.float32)
         self.images = torch.zeros_like(self.values, dtype=torch.int64)
         self.positions = torch.zeros_like(self.images)
+        self.higher: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []  # channels, values, images, positions
+        self.waiting = 0
         self.class_sums = maps.new_zeros(classes, channels, dtype=torch.float64)
         self.class_counts = maps.new_zeros(classes, dtype=torch.float64)
         self.watched = 0
@@ -153,35 +155,40 @@ class Tally:
         self.compared += len(flat)
 
     def _keep_highest(self, flat: Float[Tensor, "N K P"], peaks: Float[Tensor, "N K"]) -> None:
-        """Put the batch's images that are among the highest so far in their places."""
-        count = self.values.shape[1]
+        """Remember the batch's images that are higher than those held; they are merged once enough have come."""
         least = self.values[:, -1]  # an equal one comes later than those held, so it loses
         if not self.seen:
-            least = torch.nextafter(peaks.topk(min(count, len(peaks)), dim=0).values[-1], least)
-        touched = (peaks.amax(0) > least).nonzero()[:, 0]
-        if not len(touched):
+            count = min(self.values.shape[1], len(peaks))
+            least = torch.nextafter(peaks.topk(count, dim=0).values[-1], least)
+        rows, channels = (peaks > least).nonzero(as_tuple=True)  # in the images' order
+        if not len(rows):
             return
-        mine = peaks.index_select(1, touched)
-        rows, which = (mine > least[touched]).nonzero(as_tuple=True)  # in the images' order
-        held = len(touched) * count
-        owner = torch.cat([touched.repeat_interleave(count), touched[which]])
-        values = torch.cat([self.values[touched].flatten(), mine[rows, which]])
+        self.higher.append((channels, peaks[rows, channels], rows + self.seen, flat[rows, channels].argmax(1)))
+        self.waiting += len(rows)
+        if not self.seen or self.waiting > len(self.values):
+            self._merge()
+
+    def _merge(self) -> None:
+        """Put the remembered images in their places among the highest."""
+        if not self.higher:
+            return
+        channels, count = self.values.shape
+        owners, values, images, positions = (torch.cat(parts) for parts in zip(*self.higher, strict=True))
+        owner = torch.cat([torch.arange(channels, device=owners.device).repeat_interleave(count), owners])
+        values = torch.cat([self.values.flatten(), values])
         order = values.argsort(descending=True, stable=True)
         order = order[owner[order].argsort(stable=True)]  # by channel, then by value, then as they came
         owner = owner[order]
         rank = torch.arange(len(order), device=order.device) - torch.searchsorted(owner, owner)
-        order, owner, rank = order[rank < count], owner[rank < count], rank[rank < count]
-        new = order >= held
-        rows = rows[order[new] - held]
-        images, positions = torch.empty_like(order), torch.empty_like(order)
-        images[new], positions[new] = rows + self.seen, flat[rows, owner[new]].argmax(1)
-        old = order[~new]
-        images[~new], positions[~new] = self.images[touched].flatten()[old], self.positions[touched].flatten()[old]
-        self.values[owner, rank], self.images[owner, rank] = values[order], images
-        self.positions[owner, rank] = positions
+        order = order[rank < count]
+        self.values = values[order].view(channels, count)
+        self.images = torch.cat([self.images.flatten(), images])[order].view(channels, count)
+        self.positions = torch.cat([self.positions.flatten(), positions])[order].view(channels, count)
+        self.higher, self.waiting = [], 0
 
     def survey(self) -> LayerSurvey:
         """The survey, once all images were added."""
+        self._merge()
         places = self.map_size[0] * self.map_size[1]
         means = (self.sums / self.watched).cpu().numpy()
         maxima = self.values[:, 0].double().cpu().numpy()
