@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -209,3 +212,37 @@ def test_convolutions_within_a_block(block):
     assert convolutions(model) == ["0", "1.conv"]
     assert convolutions(model, within="1") == ["1.conv"]
     assert convolutions(model, within="1.bn") == []
+
+
+def test_every_layer_of_torchvisions_resnet18_equals_a_twin_that_overwrites_nothing():
+    """Its ReLUs work in place and run twice a block: without a clone, `layer1.0.bn2` reads as the block's output."""
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=10)
+    twin = copy.deepcopy(model).eval()
+    for module in twin.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    names = [name for name, module in model.named_modules() if name and not isinstance(module, nn.ReLU)]
+    expected: dict[str, Tensor] = {}
+    naive: dict[str, Tensor] = {}
+
+    def keep(kept: dict[str, Tensor], name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        kept.setdefault(name, output)
+
+    for network, kept in ((twin, expected), (model, naive)):
+        for name in names:
+            network.get_submodule(name).register_forward_hook(partial(keep, kept, name))
+    x = torch.rand(2, 3, 64, 64)
+    with frozen_eval(model), torch.no_grad():
+        got = record_outputs(model, x, names)
+        naive.clear()
+        model(x)
+        twin(x)
+    # the twin's own sums are in place too, so what a block's second batch norm gave is computed from its input
+    for name in (name for name in names if not name.endswith("bn2")):
+        torch.testing.assert_close(got[name], expected[name])
+    for name in (name for name in names if name.endswith("bn2")):
+        convolved = expected[name.replace("bn2", "conv2")]
+        torch.testing.assert_close(got[name], twin.get_submodule(name)(convolved))
+        assert not torch.allclose(naive[name], got[name]), "the trap is gone: nothing was overwritten"
