@@ -124,6 +124,12 @@ def test_a_picture_says_where_it_comes_from(finished, tmp_path, capsys, monkeypa
         assert picture.text["Weights"].removeprefix("SHA-256 ") in json.dumps(weights)
 
 
+def test_a_name_that_is_no_png_is_told_before_anything_is_drawn(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("convscope.commands.open_subject", lambda *_: pytest.fail("opened the network first"))
+    assert call("maximize", "latest", "-o", tmp_path / "x.jpg") == 2
+    assert "x.jpg; allowed: a name that ends in .png" in capsys.readouterr().err
+
+
 def test_a_budget_draws_every_channel_and_goes_on(finished, capsys):
     for _ in range(2):
         assert call("maximize", finished, "--layer", "conv1", "--budget", "5s") == 0

@@ -7,6 +7,8 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,13 +102,16 @@ def _flag_type(annotation: Any) -> Any:
     if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
         return annotation
     plain = [member for member in members if member.__module__ in ("builtins", "pathlib", "typing")]
-    return typing.Union[tuple(plain)]  # noqa: UP007 - members are only known now
+    return reduce(or_, plain)
 
 
 def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dict[str, Any]) -> None:
     """Open the network, fill the method's needs, draw, and save."""
     method = METHODS[name].load()
     output: Output = values.get("output", DEFAULT_OUTPUT)
+    out: Path | None = values.get("out")
+    if out and out.suffix.lower() != ".png":  # told before anything is drawn
+        raise UsageError(f"--out {out}; allowed: a name that ends in .png")
     subject = open_subject(place, values.get("subject", DEFAULT_SUBJECT))
     if values.get("budget"):
         if unused := [f"--{key.replace('_', '-')}" for key in values if key not in WITH_BUDGET]:
@@ -125,7 +130,7 @@ def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dic
         picture = method(subject.network, **given)
     if "image" in needs:
         picture = replace(picture, name=f"{picture.name}-image-{Path(values.get('image', '0')).stem}")
-    path = save_picture(subject, picture, values.get("out"))
+    path = save_picture(subject, picture, out)
     print_results({"picture": str(path), **picture.numbers}, as_json=output.json)
     if picture.numbers.get("interrupted"):
         raise Interrupted(f"stopped; what was drawn until then is {path}")

@@ -336,8 +336,6 @@ def save_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:
     from convscope.methods.survey_store import weights_identity
     from convscope.paint import save_png
 
-    if out and out.suffix.lower() != ".png":
-        raise UsageError(f"{out}; allowed: a name that ends in .png")
     weights = subject.network.weights_sha256 or weights_identity(subject.network)
     provenance = {"Command": command_line(), "Weights": f"SHA-256 {weights}"}
     provenance |= {"Run": str(subject.path)} if subject.path else {}
