@@ -50,7 +50,7 @@ def main(given: Sequence[str]) -> None:
 def _network(run: str | None) -> Network:
     """The network of a run, or torchvision's ResNet-18 with random weights; normalized as Lucent does."""
     if run is not None:
-        from convscope.train.run import open_run
+        from convscope.training.run import open_run
 
         found = open_run(run).network(say=print)
         return Network(found.model, *IMAGENET, found.input_size, found.class_names, found.name)

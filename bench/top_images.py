@@ -10,7 +10,7 @@ from bench.timing import arguments, compare, report
 from convscope.data.memory import dataset_in_memory
 from convscope.methods.survey import survey, surveyed_layers
 from convscope.models import build_model
-from convscope.train.run import open_run
+from convscope.training.run import open_run
 from convscope.types import Dataset, Network
 
 CLASSES = tuple(f"class {number}" for number in range(10))

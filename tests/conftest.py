@@ -5,7 +5,7 @@ from jaxtyping import install_import_hook
 
 from tests import typechecker
 
-HOUSES = ("data", "models.resnet", "models.weights", "hooks", "paint", "train", "methods", "web")
+HOUSES = ("batched_backward", "data", "hooks", "methods", "models", "paint", "relu_rules", "training", "web")
 install_import_hook([f"convscope.{house}" for house in HOUSES], f"{typechecker.__name__}.check")
 
 

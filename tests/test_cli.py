@@ -160,7 +160,7 @@ def test_lists_name_every_entry(command, capsys):
     from convscope.data import DATASETS
     from convscope.methods import METHODS
     from convscope.models import MODELS
-    from convscope.train.recipes import RECIPES
+    from convscope.training.recipes import RECIPES
 
     assert call(command) == 0
     tables = {"datasets": DATASETS, "models": MODELS, "recipes": RECIPES, "methods": METHODS}
@@ -237,9 +237,9 @@ def test_a_recipe_that_would_mirror_digits_says_that_it_does_not(tmp_path, capsy
 
 
 def test_what_nobody_foresaw_is_one_line_too(monkeypatch, capsys):
-    import convscope.train.recipes
+    import convscope.training.recipes
 
-    monkeypatch.setattr(convscope.train.recipes, "RECIPES", None)
+    monkeypatch.setattr(convscope.training.recipes, "RECIPES", None)
     assert call("recipes") == 1
     err = capsys.readouterr().err
     assert err.startswith("convscope: unforeseen AttributeError: ")
@@ -252,7 +252,7 @@ def test_debug_shows_where(capsys):
 
 
 def test_the_second_training_in_a_folder_exits_with_7(tmp_path, capsys):
-    from convscope.train.folder import lock_run
+    from convscope.training.folder import lock_run
 
     with lock_run(tmp_path):
         assert call("train", "digits", *SHORT, "--out", tmp_path, "--quiet") == 7

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "convscope"
 RANKS = [
     {"errors", "types", "tables", "durable", "paint", "relu_rules", "batched_backward"},
     {"data", "models", "hooks"},
-    {"train", "methods"},
+    {"training", "methods"},
     {"web"},
     {"console", "flags"},
     {"jobs"},

@@ -6,7 +6,8 @@
     Picture ──► PNG · report.html
 
 The names below, in the order of that flow, are what convscope promises; each is imported when it is asked for, so
-that importing convscope does not import torch. The generator of events itself is `convscope.train.loop.train`.
+that importing convscope does not import torch. `train` is the generator of events itself;
+`start_run` is the same in a run folder, with log, checkpoints and film.
 """
 
 from importlib import import_module
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from convscope.models import build_model as build_model
     from convscope.models.zoo import zoo_network as zoo_network
     from convscope.paint import save_png as save_png
-    from convscope.train.recipes import get_recipe as get_recipe
-    from convscope.train.run import open_run as open_run
-    from convscope.train.run import start_run as start_run
+    from convscope.training.loop import train as train
+    from convscope.training.recipes import get_recipe as get_recipe
+    from convscope.training.run import open_run as open_run
+    from convscope.training.run import start_run as start_run
     from convscope.types import Augmentation as Augmentation
     from convscope.types import Dataset as Dataset
     from convscope.types import Event as Event
@@ -45,14 +47,15 @@ __version__ = "0.2.0"
 _PLACES = {
     "load_dataset": "convscope.data",
     "Dataset": "convscope.types",
-    "get_recipe": "convscope.train.recipes",
+    "get_recipe": "convscope.training.recipes",
     "Recipe": "convscope.types",
     "Phase": "convscope.types",
     "Augmentation": "convscope.types",
     "build_model": "convscope.models",
     "Event": "convscope.types",
-    "start_run": "convscope.train.run",
-    "open_run": "convscope.train.run",
+    "train": "convscope.training.loop",
+    "start_run": "convscope.training.run",
+    "open_run": "convscope.training.run",
     "Network": "convscope.types",
     "zoo_network": "convscope.models.zoo",
     "filters": "convscope.methods.filters",

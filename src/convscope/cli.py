@@ -95,7 +95,7 @@ def report(run: str, /, *, budget: str | None = None, output: Output = DEFAULT_O
     budget
         Draw the patterns of every layer's channels for about this long first, such as 10m; called again, it goes on.
     """
-    from convscope.train.run import open_run
+    from convscope.training.run import open_run
 
     opened = open_run(run)
     print_run(opened.path, read_dataset(opened, output), output, report=True, budget=budget)
@@ -169,8 +169,8 @@ def recipes(name: str | None = None, /, *, output: Output = DEFAULT_OUTPUT) -> N
     name
         A recipe's name or TOML file.
     """
-    from convscope.train.recipe_values import flat_values
-    from convscope.train.recipes import RECIPES, get_recipe
+    from convscope.training.recipe_values import flat_values
+    from convscope.training.recipes import RECIPES, get_recipe
 
     if name is None:
         print_results({recipe.name: recipe.summary for recipe in RECIPES.values()}, as_json=output.json)

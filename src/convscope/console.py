@@ -129,6 +129,8 @@ class TrainingDisplay:
             self._words["train"] = f"train {data['train_accuracy']:.1%}"
             self._words["test"] = f"test {data['test_accuracy']:.1%}"
             self._progress_line(event)
+        elif event.kind == "alarm" and not self._quiet:
+            say(f"alarm after step {event.step}: {data['message']}")
         if self._bar and event.kind in ("train", "eval"):
             order = ("epoch", "loss", "train", "test", "speed")
             words = " ".join(self._words[key] for key in order if key in self._words)

@@ -19,7 +19,7 @@ from convscope.tables import look_up
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from convscope.train.run import Run
+    from convscope.training.run import Run
     from convscope.types import Dataset, Event, Network, Picture
 
 
@@ -51,10 +51,10 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     """Load the images, settle the recipe, train, and print what came of it."""
     from convscope.data import load_dataset
     from convscope.models import MODELS
-    from convscope.train.engine import select_device
-    from convscope.train.folder import check_free, new_run_path
-    from convscope.train.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
-    from convscope.train.run import start_run
+    from convscope.training.engine import select_device
+    from convscope.training.folder import check_free, new_run_path
+    from convscope.training.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
+    from convscope.training.run import start_run
 
     # Mistakes in flags are told before the images are read, or even downloaded.
     named = get_recipe(flags.recipe) if flags.recipe else None
@@ -110,7 +110,7 @@ def command_line() -> str:
 
 def _weights_place(weights: str | None) -> str | None:
     """Where the weights are that --weights names, so that a resumption finds them from anywhere."""
-    from convscope.train.folder import find_run
+    from convscope.training.folder import find_run
 
     if weights is None:
         return None
@@ -132,7 +132,7 @@ def _overrides(flags: TrainFlags) -> dict[str, Any]:
 
 def resume_training(name: str, device: str | None, output: Output) -> None:
     """Go on with a run to its end, and print what came of it."""
-    from convscope.train.run import open_run, resume_run
+    from convscope.training.run import open_run, resume_run
 
     run = open_run(name)
     dataset = read_dataset(run, output)
@@ -166,7 +166,7 @@ def _follow(events: Iterator[Event], path: Path, stop: StopSignals, output: Outp
 
 def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool, budget: str | None = None) -> None:
     """Write the report if asked for, and print what the run came to."""
-    from convscope.train.run import open_run
+    from convscope.training.run import open_run
 
     opened = open_run(str(path))
     events = opened.events()
@@ -259,8 +259,8 @@ def open_subject(name: str, flags: SubjectFlags) -> Subject:
     """The run of that folder, or "latest", or one of our models, or another network by its source and name."""
     from convscope.models import MODELS
     from convscope.models.zoo import zoo_network
-    from convscope.train.engine import place, select_device
-    from convscope.train.run import open_run
+    from convscope.training.engine import place, select_device
+    from convscope.training.run import open_run
 
     device = select_device(flags.device)
     if flags.input_size is not None and flags.input_size < 1:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from convscope.hooks import frozen_eval, like_model
-from convscope.train.evaluate import evaluation_batch
+from convscope.training.evaluate import evaluation_batch
 from convscope.types import Dataset, Event, Network
 
 OPTIMIZERS: dict[str, str] = {"sgd": "SGD", "adam": "Adam"}

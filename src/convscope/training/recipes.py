@@ -10,7 +10,7 @@ from typing import Any
 
 from convscope.errors import UsageError
 from convscope.tables import look_up
-from convscope.train.recipe_values import recipe_from_mapping, set_value
+from convscope.training.recipe_values import recipe_from_mapping, set_value
 from convscope.types import Augmentation, Dataset, Phase, Recipe
 
 RECIPES = {

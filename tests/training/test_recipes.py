@@ -6,8 +6,8 @@ import pytest
 
 from convscope.errors import UsageError
 from convscope.models import MODELS
-from convscope.train.recipe_values import flat_values, recipe_from_mapping
-from convscope.train.recipes import RECIPES, get_recipe, override_recipe, suit_dataset
+from convscope.training.recipe_values import flat_values, recipe_from_mapping
+from convscope.training.recipes import RECIPES, get_recipe, override_recipe, suit_dataset
 
 from .conftest import planted_dataset
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,15 +17,19 @@ from torch import Tensor, nn
 from convscope.data.augment import STEP, random_bits
 from convscope.errors import NumericsError
 from convscope.models.weights import freeze_all_but_head, head_name
-from convscope.train.batches import Batches
-from convscope.train.engine import Precision, autocast
-from convscope.train.evaluate import Stopped, evaluate
-from convscope.train.meter import Meter, advice
-from convscope.train.schedule import Span, learning_rate, make_optimizer, plan
+from convscope.training.batches import Batches
+from convscope.training.engine import Precision, autocast, place, resolve_precision, select_device
+from convscope.training.evaluate import Stopped, evaluate
+from convscope.training.film import Recorder
+from convscope.training.meter import Meter, advice
+from convscope.training.schedule import Span, learning_rate, make_optimizer, plan
 from convscope.types import Dataset, Event, EventKind, Network, Recipe
 
 TRAIN_EVENT_STEPS = 10
 """Steps between two "train" events; as often the losses are fetched from the device and looked at."""
+
+CONFUSION_CLASSES = 100
+"""Up to so many classes, each "eval" event tells how often each is taken for each."""
 
 
 @dataclass
@@ -49,25 +54,32 @@ def train(
     dataset: Dataset,
     recipe: Recipe,
     *,
-    device: torch.device,
-    precision: Precision = "fp32",
+    device: torch.device | str = "auto",
+    precision: Precision | None = None,
     state: TrainingState | None = None,
     save: Save | None = None,
     save_seconds: float = 60.0,
+    film: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Train the model in place by the recipe, and yield an event whenever something happened.
 
+    `device` is one, or its name, or "auto"; `precision` is the recipe's unless it is named.
     `state` goes on from an earlier training whose weights the model has. `save` is called at the start, at the
-    end of each epoch and phase, after `save_seconds` without, and once `should_stop` turns true.
+    end of each epoch and phase, after `save_seconds` without, and once `should_stop` turns true. `film` is the
+    run folder in which to film the training.
     Raises NumericsError, before anything more is saved, when a loss or a weight is no longer finite.
     """
     at = state or TrainingState()
+    device = select_device(device) if isinstance(device, str) else device
+    precision = precision or resolve_precision(recipe.precision, device)
+    place(model, device)
     network = Network(model, dataset.mean, dataset.std, dataset.image_size, dataset.class_names, name=recipe.model)
     batches = Batches(dataset, recipe, device=device)
     spans = plan(recipe, steps_per_epoch=batches.steps_per_epoch)
     total = spans[-1].last
     started = time.monotonic() - at.seconds
+    recorder = Recorder(film, network, dataset, spans) if film else None
     if recipe.freeze:
         freeze_all_but_head(model)
 
@@ -81,6 +93,11 @@ def train(
             at.phase, at.optimizer = span.number, optimizer.state_dict()["state"]
             at.seconds = time.monotonic() - started
             yield event("checkpoint", **save(at))
+
+    def frame() -> Iterator[Event]:
+        if recorder and recorder.due(at.step, seconds=time.monotonic() - started):
+            for kind, data in recorder.take(at.step):
+                yield event(kind, **data)
 
     yield event(
         "start",
@@ -101,6 +118,7 @@ def train(
         else:
             yield event("phase", **_describe(span, steps_per_epoch=batches.steps_per_epoch))
         if state is None and at.step == 0:
+            yield from frame()
             yield from checkpoint(span, optimizer)
         _set_modes(model, freeze=recipe.freeze)
 
@@ -113,6 +131,7 @@ def train(
             )
             meter.add(loss, correct, images=len(labels))
             at.step = step + 1
+            yield from frame()
 
             stop = should_stop()
             epoch_ends = at.step % batches.steps_per_epoch == 0
@@ -127,28 +146,29 @@ def train(
             at.epoch_loss += loss_sum
             at.epoch_correct += right
             at.epoch_images += images
-            place = {"epoch": at.step / batches.steps_per_epoch, "phase": span.number}
+            position = {"epoch": at.step / batches.steps_per_epoch, "phase": span.number}
             yield event(
                 "train",
-                **place,
+                **position,
                 loss=loss_sum / images,
                 accuracy=right / images,
                 learning_rate=rate,
                 images_per_second=speed,
             )
             if eval_due:
-                test_loss, test_accuracy = evaluate(network, dataset.test, device=device, precision=precision)
-                if not math.isfinite(test_loss):
+                test = evaluate(network, dataset.test, device=device, precision=precision)
+                if not math.isfinite(test.loss):
                     raise NumericsError(
-                        f"the test loss is {test_loss} after step {at.step} ({where}); {advice(span.number)}"
+                        f"the test loss is {test.loss} after step {at.step} ({where}); {advice(span.number)}"
                     )
                 yield event(
                     "eval",
-                    **place,
+                    **position,
                     train_loss=at.epoch_loss / at.epoch_images,
                     train_accuracy=at.epoch_correct / at.epoch_images,
-                    test_loss=test_loss,
-                    test_accuracy=test_accuracy,
+                    test_loss=test.loss,
+                    test_accuracy=test.accuracy,
+                    confusion=test.confusion.tolist() if len(dataset.class_names) <= CONFUSION_CLASSES else None,
                 )
             if epoch_ends:
                 at.epoch_loss, at.epoch_correct, at.epoch_images = 0.0, 0, 0
@@ -163,8 +183,8 @@ def train(
     final: dict[str, float] = {}
     try:
         for name, split in (("train", dataset.train), ("test", dataset.test)):
-            loss, accuracy = evaluate(network, split, device=device, should_stop=should_stop)
-            final |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
+            found = evaluate(network, split, device=device, should_stop=should_stop)
+            final |= {f"{name}_loss": found.loss, f"{name}_accuracy": found.accuracy}
     except Stopped:
         yield event("end", reason="interrupted")
     else:

@@ -16,9 +16,9 @@ import torch
 
 from convscope.data import load_dataset
 from convscope.errors import DataError, NumericsError, ResourceError, UsageError
-from convscope.train import run as runs
-from convscope.train.recipes import get_recipe, override_recipe, suit_dataset
-from convscope.train.run import open_run, resume_run, start_run
+from convscope.training import run as runs
+from convscope.training.recipes import get_recipe, override_recipe, suit_dataset
+from convscope.training.run import open_run, resume_run, start_run
 
 
 @pytest.fixture(scope="module")

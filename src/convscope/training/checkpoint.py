@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from convscope.durable import sync_folder, to_json, write_synced
 from convscope.errors import CheckpointError, ResourceError
-from convscope.train.loop import TrainingState
+from convscope.training.loop import TrainingState
 
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before in case the newest is damaged later."""

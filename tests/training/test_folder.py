@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from convscope.errors import BusyError, CheckpointError, ResourceError, UsageError
-from convscope.train.folder import (
+from convscope.training.folder import (
     FORMAT,
     KEYS,
     EventLog,
@@ -29,7 +29,7 @@ def config(started: str) -> dict:
 def test_the_second_training_names_the_first(tmp_path):
     with lock_run(tmp_path):
         code = (
-            "import sys; from pathlib import Path; from convscope.train.folder import lock_run\n"
+            "import sys; from pathlib import Path; from convscope.training.folder import lock_run\n"
             f"with lock_run(Path({str(tmp_path)!r})): pass"
         )
         second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -43,7 +43,7 @@ def test_the_second_training_names_the_first(tmp_path):
 
 def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
     code = (
-        "import os, signal; from pathlib import Path; from convscope.train.folder import lock_run\n"
+        "import os, signal; from pathlib import Path; from convscope.training.folder import lock_run\n"
         f"with lock_run(Path({str(tmp_path)!r})): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from convscope.errors import UsageError
-from convscope.train import engine
-from convscope.train.engine import describe_machine, describe_versions, place, resolve_precision, select_device
+from convscope.training import engine
+from convscope.training.engine import describe_machine, describe_versions, place, resolve_precision, select_device
 
 from .conftest import tiny_net
 

@@ -20,7 +20,7 @@ from convscope.data import load_dataset
 from convscope.errors import CheckpointError, DataError, NumericsError, ResourceError, UsageError
 from convscope.models import build_model
 from convscope.models.weights import load_weights, read_weights
-from convscope.train.checkpoint import (
+from convscope.training.checkpoint import (
     Checkpoint,
     checkpoint_bytes,
     load_checkpoint,
@@ -28,16 +28,15 @@ from convscope.train.checkpoint import (
     save_checkpoint,
     weights_sum,
 )
-from convscope.train.engine import (
+from convscope.training.engine import (
     describe_machine,
     describe_versions,
-    place,
     resolve_precision,
     select_device,
 )
-from convscope.train.folder import FORMAT, EventLog, create_run, find_run, lock_run, read_config, read_events
-from convscope.train.loop import TrainingState, train
-from convscope.train.recipes import recipe_from_mapping
+from convscope.training.folder import FORMAT, EventLog, create_run, find_run, lock_run, read_config, read_events
+from convscope.training.loop import TrainingState, train
+from convscope.training.recipes import recipe_from_mapping
 from convscope.types import Dataset, Event, Network, Progress, Recipe, no_progress
 
 Say = Callable[[str], None]
@@ -204,19 +203,24 @@ def _train_in(
             return save_checkpoint(checkpoints, model, state, log_bytes=log.sync())
 
         events = train(
-            place(model, device),
+            model,
             dataset,
             recipe_from_mapping(run.config["recipe"]),
             device=device,
             precision=run.config["precision"],
             state=loaded.state if loaded else None,
             save=save,
+            film=run.path,
             should_stop=should_stop,
         )
+        told = {_alarm(event) for event in read_events(run.path)}
         try:
-            for event in events:
+            for event in _watch_disk(events, run.path, model):
                 if event.kind == "start":
                     event = dataclasses.replace(event, data={**event.data, **resumption})
+                if event.kind == "alarm" and _alarm(event) in told:
+                    continue  # told before the resumption: an alarm says when something began
+                told.add(_alarm(event))
                 log.append(event)
                 yield event
         except (MemoryError, RuntimeError) as error:
@@ -227,8 +231,24 @@ def _train_in(
             ) from error
         except NumericsError as error:
             last = read_events(run.path)[-1]
-            log.append(Event("alarm", last.step, last.time, {"message": str(error)}))
+            log.append(Event("alarm", last.step, last.time, {"what": "not finite", "message": str(error)}))
             raise
+
+
+def _alarm(event: Event) -> tuple[Any, Any] | None:
+    """What an alarm is about, without when; None for other events."""
+    return (event.data["what"], event.data.get("layer")) if event.kind == "alarm" else None
+
+
+def _watch_disk(events: Iterator[Event], path: Path, model: nn.Module) -> Iterator[Event]:
+    """The events, with an alarm after the checkpoint that leaves too little room for the next three."""
+    for event in events:
+        yield event
+        if event.kind == "checkpoint":
+            free, needed = shutil.disk_usage(path).free, 3 * checkpoint_bytes(model)
+            if free < needed:
+                text = f"{free / 1e6:.0f} MB free at {path}, {needed / 1e6:.0f} MB may be needed: make room"
+                yield Event("alarm", event.step, event.time, {"what": "disk", "message": text})
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from convscope.errors import CheckpointError, ResourceError
-from convscope.train import checkpoint as checkpoints
-from convscope.train.checkpoint import load_checkpoint, remove_unfinished, save_checkpoint, weights_sum
-from convscope.train.loop import TrainingState
+from convscope.training import checkpoint as checkpoints
+from convscope.training.checkpoint import load_checkpoint, remove_unfinished, save_checkpoint, weights_sum
+from convscope.training.loop import TrainingState
 
 from .conftest import tiny_net
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from convscope.train.schedule import learning_rate, make_optimizer, plan
+from convscope.training.schedule import learning_rate, make_optimizer, plan
 from convscope.types import Phase
 
 from .conftest import ADAM, SGD, tiny_net, tiny_recipe

@@ -22,7 +22,7 @@ class Span(NamedTuple):
 def plan(recipe: Recipe, *, steps_per_epoch: int) -> list[Span]:
     """Where each phase of the recipe begins and ends, in steps.
 
-    >>> from convscope.train.recipes import get_recipe
+    >>> from convscope.training.recipes import get_recipe
     >>> [(span.first, span.last) for span in plan(get_recipe("adam-then-sgd"), steps_per_epoch=390)]
     [(0, 2340), (2340, 4680)]
     """

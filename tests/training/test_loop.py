@@ -11,9 +11,9 @@ from PIL import Image
 from convscope.data.augment import STEP, random_bits
 from convscope.data.folder import load_folder
 from convscope.errors import NumericsError
-from convscope.train.batches import Batches
-from convscope.train.loop import TrainingState, load_optimizer, train
-from convscope.train.schedule import learning_rate, make_optimizer, plan
+from convscope.training.batches import Batches
+from convscope.training.loop import TrainingState, load_optimizer, train
+from convscope.training.schedule import learning_rate, make_optimizer, plan
 from convscope.types import Phase
 
 from .conftest import ADAM, SGD, tiny_net, tiny_recipe

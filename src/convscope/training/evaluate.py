@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int64
+from torch import Tensor
 
-from convscope.train.engine import Precision, autocast
+from convscope.training.engine import Precision, autocast
 from convscope.types import Network, Split
 
 
@@ -18,6 +21,14 @@ def evaluation_batch(image_size: tuple[int, int]) -> int:
     (500, 7)
     """
     return max(1, min(500, 500 * 32 * 32 // (image_size[0] * image_size[1])))
+
+
+class Evaluation(NamedTuple):
+    """What a network makes of a split."""
+
+    loss: float  # mean cross-entropy
+    accuracy: float  # top-1, in [0, 1]
+    confusion: Int64[Tensor, "classes classes"]  # images by true class (rows) and predicted class
 
 
 class Stopped(Exception):
@@ -31,15 +42,16 @@ def evaluate(
     device: torch.device,
     precision: Precision = "fp32",
     should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[float, float]:
-    """Mean cross-entropy and top-1 accuracy in [0, 1] over the split, in evaluation mode, without augmentation.
+) -> Evaluation:
+    """Loss, accuracy and confusion over the whole split, in evaluation mode, without augmentation.
 
     The model is left in the modes it came in. Raises Stopped where `should_stop` turned true before the end.
     """
     modes = [(module, module.training) for module in network.model.modules()]
     network.model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
+    classes = len(network.class_names)
+    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
     parts = torch.arange(len(split.labels)).split(evaluation_batch(network.input_size))
     try:
         with torch.inference_mode():
@@ -51,8 +63,11 @@ def evaluate(
                 with autocast(device, precision):
                     logits = network(inputs).float()
                 loss += F.cross_entropy(logits, labels, reduction="sum")
-                correct += (logits.argmax(1) == labels).sum()
+                confusion += (labels * classes + logits.argmax(1)).bincount(minlength=classes * classes)
     finally:
         for module, mode in modes:
             module.training = mode
-    return loss.item() / len(split.labels), correct.item() / len(split.labels)
+    confusion = confusion.view(classes, classes).cpu()
+    return Evaluation(
+        loss.item() / len(split.labels), confusion.diagonal().sum().item() / len(split.labels), confusion
+    )

@@ -1,0 +1,208 @@
+"""The film of a training: what the network looked like at steps that lie ever farther apart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convscope.errors import ResourceError
+from convscope.hooks import convolutions, frozen_eval, layer_aliases, like_model, observe_outputs
+from convscope.models.weights import head_name
+from convscope.training.evaluate import evaluation_batch
+from convscope.training.frames import FilmInfo, Frame, weights_path, write_frame, write_info, write_quickly
+from convscope.training.schedule import Span
+from convscope.types import Dataset, EventKind, Network
+
+FRAMES_A_PHASE = 32
+BUDGET = 0.02
+"""The share of the training's time that the film may take."""
+
+PROBES = 4
+"""Images whose feature maps are kept."""
+
+JUDGES = 32
+"""Images, the probes among them, on which a channel that answers to none counts as silent."""
+
+MAP_CHANNELS, MAP_SIDE = 32, 32
+WEIGHTS_BYTES = 200_000_000
+"""What all the copies of the weights together may take on the disk."""
+
+SILENT_ALARM = 0.25
+"""The share of a layer's channels whose silence is an alarm."""
+
+
+def film_steps(spans: Sequence[Span], *, frames: int = FRAMES_A_PHASE) -> list[int]:
+    """The steps after which a frame is taken: close together where a phase begins, ever farther apart after it.
+
+    >>> from convscope.training.schedule import plan
+    >>> from convscope.types import Phase, Recipe
+    >>> recipe = Recipe("", "", "", (Phase("adam", 1e-3, steps=100), Phase("sgd", 1e-2, steps=50)))
+    >>> film_steps(plan(recipe, steps_per_epoch=10), frames=5)
+    [0, 1, 5, 22, 100, 101, 104, 114, 150]
+    """
+    steps: set[int] = set()
+    for span in spans:
+        grid = np.geomspace(1, span.last - span.first, frames - 1)
+        steps |= {span.first, *(span.first + np.rint(grid).astype(int)).tolist()}
+    return sorted(steps)
+
+
+class Recorder:
+    """Takes the frames of one training. The model is left as it was found, to the last bit."""
+
+    def __init__(self, run: Path, network: Network, dataset: Dataset, spans: Sequence[Span]) -> None:
+        """Choose the images and the layers. Raises ResourceError where the disk refuses."""
+        self._run = run
+        self._network = network
+        self._due = film_steps(spans)
+        self._borders = {spans[0].first, *(span.last for span in spans)}
+        self._total = spans[-1].last
+        self._alarmed: set[str] = set()
+        self._spent = 0.0  # seconds, since this process began
+        self._last = 0.0
+        chosen = _spread_over_classes(dataset.test.labels, min(JUDGES, evaluation_batch(dataset.image_size)))
+        self._judges = next(iter(dataset.test.images.batches([chosen])))  # (N, 3, H, W) uint8
+        self._filter_layer = convolutions(network.model)[0]
+        self._map_layers = [self._filter_layer, *layer_aliases(network.model).values()]
+        probes = chosen[:PROBES]
+        self._probes = len(probes)
+        info = FilmInfo(
+            self._filter_layer,
+            self._map_layers,
+            self._judges[: self._probes].numpy(),
+            probes.tolist(),
+            dataset.test.labels[probes].tolist(),
+        )
+        with _said_if_refused():
+            write_info(run, info)
+        self._weights_due = self._choose_weights()
+
+    def due(self, step: int, *, seconds: float) -> bool:
+        """Whether to take a frame now, after `step` steps in `seconds` of training, the film's own included.
+
+        Frames that the budget has no room for are left out, but never a phase's first or last.
+        """
+        if step not in self._due:
+            return False
+        if step in self._borders:
+            return True
+        whole = max(seconds - self._spent, 0.0) / step * self._total  # what the training takes without the film
+        share = (self._due.index(step) + 1) / len(self._due)  # so that it is not the last frames that are left out
+        return self._spent + self._last <= BUDGET * whole * share
+
+    def take(self, step: int) -> Iterator[tuple[EventKind, dict[str, Any]]]:
+        """Write a frame, and yield the kind and data of each event that tells of it: "film", and perhaps "alarm"."""
+        began = time.monotonic()
+        frame = self._look(step)
+        with _said_if_refused():
+            size = write_frame(self._run, frame)
+            if weights := step in self._weights_due:
+                size += write_quickly(weights_path(self._run, step), _half_precision(self._network.model))
+        seconds = time.monotonic() - began
+        self._spent += seconds
+        self._last = seconds
+        yield "film", {"weights": weights, "bytes": size, "seconds": round(seconds, 4)}
+        for layer in frame.layers:
+            silent, count = layer.get("silent", 0), layer["channels"]
+            if silent > SILENT_ALARM * count and layer["name"] not in self._alarmed:
+                self._alarmed.add(layer["name"])
+                who = f"{silent} of the {count} channels of {layer['name']}"
+                text = f"{who} answer to none of {len(self._judges)} test images"
+                yield "alarm", {"what": "silent channels", "layer": layer["name"], "message": text}
+
+    def _look(self, step: int) -> Frame:
+        """One pass of the judges through the model, and its weights."""
+        model = self._network.model
+        head = head_name(model)
+        relus = [name for name, module in model.named_modules() if isinstance(module, nn.ReLU)]
+        maps: dict[str, np.ndarray] = {}
+        layers: dict[str, dict[str, Any]] = {}
+        logits = np.zeros(0)
+
+        def see(name: str, output: Tensor) -> None:
+            nonlocal logits
+            if name == head:
+                logits = _small(output[: self._probes].float())
+            if name in self._map_layers:
+                shown = output[: self._probes, :MAP_CHANNELS].float()  # (P, C, H, W)
+                if max(shown.shape[2:]) > MAP_SIDE:
+                    shown = F.adaptive_avg_pool2d(shown, tuple(min(MAP_SIDE, side) for side in shown.shape[2:]))
+                maps[name] = _small(shown)
+            if name in relus:
+                active = (output > 0).float().flatten(2) if output.ndim > 2 else (output > 0).float()[:, :, None]
+                layers[name] = {
+                    "name": name,
+                    "kind": "ReLU",
+                    "channels": active.shape[1],
+                    "active": _rounded(active.mean()),
+                    "silent": int((active.amax((0, 2)) == 0).sum()),
+                }
+
+        inputs = like_model(model, self._judges.float() / 255)
+        with frozen_eval(model), torch.no_grad():
+            observed = dict.fromkeys([*self._map_layers, *relus, head])
+            observe_outputs(model, self._network.normalize(inputs), observed, see)
+            for name in convolutions(model):
+                weight = model.get_submodule(name).get_parameter("weight")
+                norm = _rounded(weight.float().norm())
+                layers[name] = {"name": name, "kind": "Conv2d", "channels": len(weight), "weight_norm": norm}
+            filters = _small(model.get_submodule(self._filter_layer).get_parameter("weight").float())
+        ordered = [layers[name] for name, _ in model.named_modules() if name in layers]
+        return Frame(step, filters, maps, logits, ordered)
+
+    def _choose_weights(self) -> set[int]:
+        """The steps of which all weights are kept: as many of the film's as the disk is granted, evenly chosen."""
+        copy = 2 * sum(value.numel() for value in self._network.model.state_dict().values())
+        room = min(len(self._due), WEIGHTS_BYTES // copy)
+        if room < 2:
+            return set()
+        return {self._due[round(place)] for place in np.linspace(0, len(self._due) - 1, room)}
+
+
+@contextmanager
+def _said_if_refused() -> Generator[None]:
+    """Raise ResourceError, in one line, where the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(
+            f"cannot write the film: {error.strerror}; make room and go on with: convscope resume RUN"
+        ) from error
+
+
+def _spread_over_classes(labels: Tensor, count: int) -> Tensor:
+    """The numbers of `count` images, or of all: the first of each class, then the second of each, and so on."""
+    order = labels.argsort(stable=True)
+    sizes = labels.bincount()
+    starts = sizes.cumsum(0) - sizes
+    rank = torch.empty_like(labels)
+    rank[order] = torch.arange(len(labels)) - starts[labels[order]]
+    return rank.argsort(stable=True)[:count] if count < len(labels) else rank.argsort(stable=True)
+
+
+def _half_precision(model: nn.Module) -> bytes:
+    """The model's weights as safetensors: matrices and kernels in fp16, the rest, which is small, as it is."""
+    halves = {
+        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous().cpu()
+        for name, value in model.state_dict().items()
+    }
+    return safetensors.torch.save(halves)
+
+
+def _small(values: Tensor) -> np.ndarray:
+    """float16 on the CPU, what is too large for it cut; NaN becomes zero."""
+    return values.detach().nan_to_num().clamp(-65504, 65504).half().cpu().numpy()
+
+
+def _rounded(value: Tensor) -> float | None:
+    """Four significant digits; None where it is not finite, since JSON knows no NaN."""
+    return float(f"{value.item():.4g}") if value.isfinite() else None
