@@ -14,6 +14,7 @@ RANKS = [
     {"web"},
     {"console", "flags"},
     {"jobs"},
+    {"subject"},
     {"commands"},
     {"cli"},
     {"__main__"},

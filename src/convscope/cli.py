@@ -21,8 +21,9 @@ from convscope.flags import (
     SubjectFlags,
     TrainFlags,
 )
-from convscope.jobs import open_subject, print_run, read_dataset, resume_training, train_run
+from convscope.jobs import print_run, read_dataset, resume_training, train_run
 from convscope.methods import METHODS
+from convscope.subject import open_subject
 
 app = App(
     name="convscope",

@@ -18,8 +18,8 @@ from docstring_parser import DocstringStyle, parse
 from convscope.console import print_results, show_work
 from convscope.errors import Interrupted, UsageError
 from convscope.flags import DEFAULT_DATA, DEFAULT_OUTPUT, DEFAULT_SUBJECT, DataFlags, Output, SubjectFlags
-from convscope.jobs import Subject, maximize_all, open_subject, save_picture
 from convscope.methods import METHODS
+from convscope.subject import Subject, maximize_all, open_subject, save_picture
 from convscope.tables import look_up
 
 WITH_BUDGET = ("budget", "layer", "dataset", "seed", "subject", "data", "output")

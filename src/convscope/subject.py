@@ -1,0 +1,154 @@
+"""What a method's command looks at, and where its picture goes: a run or another network, its images, its PNG."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convscope.console import print_results, say, show_work
+from convscope.errors import DataError, UsageError
+from convscope.flags import DEFAULT_DATA, DataFlags, Output, SubjectFlags
+from convscope.jobs import command_line, dataset_options, parse_duration, read_dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from convscope.training.run import Run
+    from convscope.types import Dataset, Network, Picture
+
+
+class Subject:
+    """What a method looks at: a network, and the run that it comes from where there is one."""
+
+    def __init__(self, network: Network, run: Run | None = None) -> None:
+        self.network = network
+        self.run = run
+        self._own: Dataset | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The run's folder, where results are kept and found again."""
+        return self.run.path if self.run else None
+
+    def first_layer(self) -> str:
+        """The network's first convolution."""
+        from convscope.hooks import convolutions
+
+        found = convolutions(self.network.model)
+        if not found:
+            raise UsageError(f"{self.network.name} has no convolution; name a layer with --layer")
+        return found[0]
+
+    def dataset(self, name: str | None, data: DataFlags, output: Output) -> Dataset | None:
+        """The dataset of that name, else the run's own; None where there is neither."""
+        from convscope.data import load_dataset
+
+        if name is not None:
+            options = dataset_options(data)
+            if name.startswith("folder:"):
+                options["image_size"] = data.image_size or self.network.input_size[0]
+            with show_work(quiet=output.quiet) as progress:
+                return load_dataset(name, **options, progress=progress)
+        if self.run and not self._own:
+            self._own = read_dataset(self.run, output)
+        return self._own
+
+    def image(self, image: str, output: Output) -> Tensor:
+        """The image (C, H, W) float32 in [0, 1]: a test image by its number, or a file fitted to the network."""
+        import torch
+
+        from convscope.data.decode import Unreadable, decode_image
+
+        if image.isdecimal():
+            dataset = self.dataset(None, DEFAULT_DATA, output)
+            if dataset is None:
+                raise UsageError("a network that is not a run has no test images; allowed: --image FILE")
+            images = dataset.test.images
+            if int(image) >= images.shape[0]:
+                raise UsageError(f"no test image {image}; allowed: 0 to {images.shape[0] - 1}, or an image file")
+            [pixels] = images.batches([torch.tensor([int(image)])])
+        else:
+            try:
+                pixels = torch.from_numpy(decode_image(image, max(self.network.input_size)))[None]
+            except Unreadable as error:
+                raise DataError(f"image {image}: {error}; allowed: a test image's number or an image file") from error
+        rgb = _middle(pixels[0].float() / 255, self.network.input_size)
+        return rgb.mean(0, keepdim=True) if len(self.network.mean) == 1 else rgb
+
+
+def _middle(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle (C, H, W) of an image that is at least as large."""
+    top, left = ((have - want) // 2 for have, want in zip(image.shape[1:], size, strict=True))
+    return image[:, top : top + size[0], left : left + size[1]]
+
+
+def open_subject(name: str, flags: SubjectFlags) -> Subject:
+    """The run of that folder, or "latest", or one of our models, or another network by its source and name."""
+    from convscope.models import MODELS
+    from convscope.models.zoo import zoo_network
+    from convscope.training.engine import place, select_device
+    from convscope.training.run import open_run
+
+    device = select_device(flags.device)
+    if flags.input_size is not None and flags.input_size < 1:
+        raise UsageError(f"--input-size {flags.input_size}; allowed: 1 or more")
+    if name not in MODELS and (":" not in name or Path(name).exists()):
+        if flags.weights or flags.input_size:
+            raise UsageError("--weights and --input-size are for networks that are not runs; a run has its own")
+        run = open_run(name)
+        network = run.network(say=say)
+    else:
+        run = None
+        network = zoo_network(name, weights=flags.weights, image_size=flags.input_size, say=say)
+    place(network.model, device)
+    return Subject(network, run)
+
+
+def maximize_all(
+    subject: Subject, dataset: Dataset | None, budget: str, *, layer: str | None, seed: int, output: Output
+) -> None:
+    """Draw every channel for as long as the budget says, and a picture of each layer that any is drawn of."""
+    from convscope.methods.maximize_all import drawn_picture, maximize_within
+
+    store, seconds = subject.path or Path(), parse_duration(budget)
+    with show_work(quiet=output.quiet) as progress:
+        drawn = maximize_within(
+            subject.network,
+            store,
+            dataset,
+            budget=seconds,
+            layers=[layer] if layer else None,
+            seed=seed,
+            progress=progress,
+        )
+    pictures = [
+        drawn_picture(subject.network, store, name, None, dataset, seed=seed)
+        for name, steps in drawn.items()
+        if any(steps)
+    ]
+    results: dict[str, Any] = {"pictures": [str(save_picture(subject, picture, None)) for picture in pictures]}
+    print_results(
+        results | {f"steps of {name}": _spread(steps) for name, steps in drawn.items()}, as_json=output.json
+    )
+
+
+def _spread(steps: list[int]) -> str:
+    """How many channels are drawn in how many steps, the finest first.
+
+    >>> _spread([64, 16, 16, 0])
+    '64 for 1, 16 for 2, 0 for 1'
+    """
+    return ", ".join(f"{count} for {steps.count(count)}" for count in sorted(set(steps), reverse=True))
+
+
+def save_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:
+    """The PNG that the picture is written to, in which it says where it comes from."""
+    from convscope.methods.survey_store import weights_identity
+    from convscope.paint import save_png
+
+    weights = subject.network.weights_sha256 or weights_identity(subject.network)
+    provenance = {"Command": command_line(), "Weights": f"SHA-256 {weights}"}
+    provenance |= {"Run": str(subject.path)} if subject.path else {}
+    path = out or (subject.path or Path()) / "pictures" / f"{picture.name}.png"
+    return save_png(replace(picture, provenance={**picture.provenance, **provenance}), path)
