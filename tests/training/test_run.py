@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import torch
 
 from convscope.data import load_dataset
 from convscope.errors import DataError, NumericsError, ResourceError, UsageError
+from convscope.training import film
 from convscope.training import run as runs
+from convscope.training.frames import read_frame, recorded_steps
 from convscope.training.recipes import get_recipe, override_recipe, suit_dataset
 from convscope.training.run import open_run, resume_run, start_run
 
@@ -261,3 +264,38 @@ def test_sigterm_saves_and_exits_with_143(tmp_path):
     assert "saved; go on with: convscope resume" in said
     assert "Traceback" not in said
     assert os.listdir(tmp_path / "run" / "checkpoints")
+
+
+def test_a_run_is_filmed_and_a_resumption_films_on(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(film, "BUDGET", 1e9)
+    start(tmp_path, digits, should_stop=lambda: True)  # after one step
+    assert [event.step for event in open_run(str(tmp_path)).events() if event.kind == "film"] == [0, 1]
+    list(resume_run(open_run(str(tmp_path)), digits))
+    run = open_run(str(tmp_path))
+    steps = [event.step for event in run.events() if event.kind == "film"]
+    assert steps == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert recorded_steps(tmp_path, steps) == steps
+    last = read_frame(tmp_path, 10)
+    weights = run.network(say=print).model.get_submodule("conv1").weight
+    assert torch.equal(torch.from_numpy(last.filters), weights.detach().half())
+
+
+def test_an_alarm_is_told_once_over_all_resumptions(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(film, "BUDGET", 1e9)
+    monkeypatch.setattr(film, "SILENT_ALARM", -1.0)  # every layer, at every frame
+    start(tmp_path, digits, should_stop=lambda: True)
+    list(resume_run(open_run(str(tmp_path)), digits))
+    alarms = [event.data["layer"] for event in open_run(str(tmp_path)).events() if event.kind == "alarm"]
+    assert len(alarms) == len(set(alarms)) > 7
+
+
+def test_too_little_room_for_the_next_checkpoints_is_an_alarm(digits, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    events = start_run(tmp_path, digits, tiny(digits, epochs=1), dataset_options={"seed": 0}, device="cpu")
+    seen = [next(events)]
+    monkeypatch.setattr(runs.shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    seen += list(events)
+    [alarm] = [event for event in seen if event.kind == "alarm"]
+    assert alarm.step == 0
+    assert alarm.data["what"] == "disk"
+    assert "0 MB free at" in alarm.data["message"]
