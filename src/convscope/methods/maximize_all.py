@@ -50,6 +50,15 @@ def maximize_within(
     gives. A part that is known to take longer than what is left is not begun. `drawn_picture` shows them.
 
     Raises UsageError for a layer that is unknown and ResourceError where the disk refuses.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    >>> network = Network(model, (0.5,) * 3, (0.25,) * 3, (8, 8), ("cat", "dog"), "tiny")
+    >>> with TemporaryDirectory() as store:
+    ...     steps = maximize_within(network, Path(store), budget=60, layers=["0"])
+    ...     picture = drawn_picture(network, Path(store), "0", [1, 3])
+    >>> steps["0"], picture.values.shape[1:], picture.numbers["channels"]
+    ([256, 256, 256, 256], (3, 8, 8), [1, 3])
     """
     if not budget > 0:
         raise UsageError(f"budget {budget:g}; allowed: more than 0 seconds")
@@ -98,7 +107,8 @@ def drawn_picture(
 ) -> Picture:
     """The finest images that `maximize_within` has drawn of a layer's channels, or of some, with the same arguments.
 
-    Raises UsageError where there are none of these weights, dataset and seed, and for a channel out of range.
+    Raises UsageError where there are none of these weights, dataset and seed, and for a channel out of range. The
+    example stands at `maximize_within`.
     """
     name = resolve_layer(network.model, layer, model_name=network.name)
     record = _record(network, dataset, seed)
