@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from convscope.errors import NumericsError, UsageError, closest
@@ -137,6 +137,15 @@ def batch_limit(image_size: Sequence[int]) -> int:
     (512, 10)
     """
     return max(1, min(512, 512 * 32 * 32 // (image_size[0] * image_size[1])))
+
+
+def spread_evenly(total: int, count: int) -> Int64[Tensor, " N"]:
+    """Numbers of at most `count` of `total` images, evenly spaced, so that every class is among them as often.
+
+    >>> spread_evenly(10, 4).tolist(), spread_evenly(2, 4).tolist()
+    ([0, 3, 6, 9], [0, 1])
+    """
+    return torch.from_numpy(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
 
 
 def as_rgb(images: Float[Tensor, "N C H W"]) -> Float[np.ndarray, "N 3 H W"]:
