@@ -1,0 +1,255 @@
+"""What is live: one task follows the logs of all runs, and hands what is new to every page that listens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from convscope.web.run_list import RunList, WatchedRun
+from convscope.web.run_log import MEASURED, Part, empty_columns, parse_lines, read_bytes_of
+
+POLL_SECONDS = 0.2
+SCAN_SECONDS = 1.0
+IDLE_SECONDS = 2.0
+"""Seconds between two looks at the logs, at the folder, and at either when no page listens."""
+
+TURN_BYTES = 1 << 25
+"""As much of one log is read before the others have their turn."""
+
+REPLAY_BYTES = 1 << 22
+"""A page that missed more than this fetches the thinned series again."""
+
+RUNS_BYTES_A_SECOND = 1e7
+"""To all pages together; the list of many runs is told less often."""
+
+BACKLOG = 256
+"""Messages that wait for a page; one that is slower than that is cut off, and comes back by itself."""
+
+JSON = orjson.OPT_SERIALIZE_NUMPY
+
+
+class Told(NamedTuple):
+    """How far a run's log has been told to the pages."""
+
+    generation: str
+    position: int
+
+
+class Page:
+    """One listening page: the messages that wait for it."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[bytes | None] = deque()  # None stands for the list of runs as it is when its turn comes
+        self._awake = asyncio.Event()
+        self.closed = False
+
+    def put(self, message: bytes | None) -> None:
+        """Queue a message, or the end of the stream where too many wait."""
+        if message is None and None in self._waiting:
+            return
+        if len(self._waiting) >= BACKLOG:
+            self.close()
+        self._waiting.append(message)
+        self._awake.set()
+
+    def close(self) -> None:
+        """End the stream."""
+        self.closed = True
+        self._waiting.clear()
+        self._awake.set()
+
+    async def messages(self) -> AsyncIterator[bytes | None]:
+        """What is put, as it comes, until it is closed."""
+        while not self.closed:
+            while self._waiting and not self.closed:
+                yield self._waiting.popleft()
+            self._awake.clear()
+            if not self._waiting and not self.closed:
+                await self._awake.wait()
+
+
+class Live:
+    """Follows the runs of a folder for any number of pages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runs = RunList(folder)
+        self.pages: set[Page] = set()
+        self.left = time.monotonic()  # when the last page left
+        self.described = b""  # the list of runs as JSON
+        self._told: dict[str, Told] = {}
+        self._grown: set[str] = set()  # runs whose logs have grown while we watched
+        self._scanned = 0.0
+        self._runs_told = 0.0
+        self._wake = asyncio.Event()
+        self._looked = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Look at the logs for ever; the one task that does."""
+        while True:
+            if await self._look():
+                continue  # a long log is read in turns
+            self._looked.set()
+            self._looked = asyncio.Event()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS if self.pages else IDLE_SECONDS)
+            self._wake.clear()
+
+    async def refresh(self, *, seconds: float = 1.5) -> None:
+        """Wait until every log has been read to its end, or so long."""
+        self._wake.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), seconds)
+
+    async def caught_up(self, run: WatchedRun) -> None:
+        """Wait until the run's log has been read to its end once."""
+        self._wake.set()
+        while run.id in self.runs.runs and not run.log.caught_up:
+            await asyncio.sleep(0.02)
+
+    async def _look(self) -> bool:
+        """Read what is new and tell it; whether there is more to read at once."""
+        now = time.monotonic()
+        scan = now - self._scanned >= SCAN_SECONDS
+        describe = now - self._runs_told >= max(0.5, len(self.described) * len(self.pages) / RUNS_BYTES_A_SECOND)
+        read, described = await asyncio.to_thread(self._read, scan=scan, describe=describe)
+        if scan:
+            self._scanned = now
+        if message := b"".join(part for run, parts in read for part in self._tell(run, parts)):
+            self._put(message[:-1] + self._id())
+        if described not in (b"", self.described):
+            self.described, self._runs_told = described, now
+            self._put(None)
+        return any(not run.log.caught_up for run, _ in read)
+
+    def _read(self, *, scan: bool, describe: bool) -> tuple[list[tuple[WatchedRun, list[Part]]], bytes]:
+        """What is new in the logs, and the list of runs as JSON where it is asked for."""
+        if scan:
+            self.runs.scan()
+        runs = [run for run in self.runs.runs.values() if scan or self._is_live(run) or not run.log.caught_up]
+        read = [(run, read_new(run)) for run in runs]
+        return read, orjson.dumps(self.runs.describe(), option=JSON) if describe else b""
+
+    def _tell(self, run: WatchedRun, parts: Sequence[Part]) -> Iterator[bytes]:
+        """The events for what was read of a run."""
+        before, log = self._told.get(run.id), run.log
+        now = Told(log.generation, log.position)
+        if before == now or not log.caught_up:
+            return
+        self._told[run.id] = now
+        if before:
+            self._grown.add(run.id)
+        joins = before and parts and before == (now.generation, parts[0].start)
+        if joins and parts[-1].end - parts[0].start <= REPLAY_BYTES:
+            for part in parts:
+                yield from tell_part(run.id, now.generation, part)
+        else:
+            yield tell_head(run.id, now)
+
+    def _put(self, message: bytes | None) -> None:
+        for page in self.pages:
+            page.put(message)
+
+    def _is_live(self, run: WatchedRun) -> bool:
+        return run.running or run.id in self._grown
+
+    def _id(self) -> bytes:
+        """The end of an event: the id that says how far the live runs have been told."""
+        live = [run.id for run in self.runs.runs.values() if self._is_live(run)]
+        known = (f"{key}:{told.generation}:{told.position}" for key in live if (told := self._told.get(key)))
+        return b"id: " + ",".join(known).encode() + b"\n\n"
+
+    async def stream(self, last_id: str) -> AsyncIterator[bytes]:
+        """The server-sent events for one page: what it missed since `last_id`, then everything as it comes."""
+        await self.refresh()
+        page = Page()
+        self.pages.add(page)  # from here on it is told what comes; what was told before is caught up with
+        told, end = dict(self._told), self._id()
+        try:
+            known = parse_id(last_id)
+            yield b"retry: 1000\n\nevent: runs\ndata: " + self.described + b"\n" + (b"\n" if known else end)
+            for key, run in list(self.runs.runs.items()):
+                if key in told and (key in known or self._is_live(run)):
+                    missed = await asyncio.to_thread(catch_up, run, known.get(key), told[key])
+                    if missed:
+                        yield missed
+            if known:
+                yield b"event: runs\ndata: " + self.described + b"\n" + end
+            async for message in page.messages():
+                yield message if message is not None else b"event: runs\ndata: " + self.described + b"\n\n"
+        finally:
+            self.pages.discard(page)
+            self.left = time.monotonic()
+
+    def close(self) -> None:
+        """End every page's stream."""
+        for page in self.pages:
+            page.close()
+
+
+def read_new(run: WatchedRun) -> list[Part]:
+    """What the run's log has that was not read yet, or the first part of it."""
+    parts: list[Part] = []
+    taken = 0
+    while taken < TURN_BYTES and (part := run.log.read()):
+        taken += part.end - part.start
+        if taken <= REPLAY_BYTES:
+            parts.append(part)
+        else:
+            parts = [part]  # too much to tell: what does not join says so
+    return parts
+
+
+def catch_up(run: WatchedRun, known: Told | None, told: Told) -> bytes:
+    """The events for what a page that knows the log up to `known` has missed until `told`."""
+    if known == told:
+        return b""
+    if known and known.generation == told.generation and 0 <= told.position - known.position <= REPLAY_BYTES:
+        lines = read_bytes_of(run.log.path, known.position, told.position - known.position)
+        if len(lines) == told.position - known.position and run.log.generation == told.generation:
+            return b"".join(tell_part(run.id, told.generation, parse_lines(lines, known.position)))
+    return tell_head(run.id, told)
+
+
+def tell_part(run: str, generation: str, part: Part) -> Iterator[bytes]:
+    """The events for a part of a run's log; an event with an id has to follow."""
+    yield event("points", {**_where(run, generation, part.start, part.end), **part.columns})
+    for other in part.others:
+        if other["kind"] == "film":
+            yield event("frame", {"run": run, "step": other["step"]})
+
+
+def tell_head(run: str, told: Told) -> bytes:
+    """The event that says how long a log is: a page that knows less of it fetches the series again."""
+    empty = {kind: empty_columns(kind) for kind in MEASURED}
+    return event("points", {**_where(run, told.generation, told.position, told.position), **empty})
+
+
+def _where(run: str, generation: str, start: int, end: int) -> dict[str, Any]:
+    return {"run": run, "generation": generation, "start": start, "end": end}
+
+
+def event(kind: str, data: Mapping[str, Any]) -> bytes:
+    """One server-sent event without id."""
+    return f"event: {kind}\ndata: ".encode() + orjson.dumps(data, option=JSON) + b"\n\n"
+
+
+def parse_id(text: str) -> dict[str, Told]:
+    """How far a page has come, from the id of the last event that it saw; what makes no sense is left out.
+
+    >>> parse_id("a:g1:120,b:g2:7,nonsense")
+    {'a': Told(generation='g1', position=120), 'b': Told(generation='g2', position=7)}
+    """
+    found: dict[str, Told] = {}
+    for item in text.split(","):
+        run, _, rest = item.partition(":")
+        generation, _, position = rest.partition(":")
+        if run and generation and position.isdecimal() and len(position) < 19:
+            found[run] = Told(generation, int(position))
+    return found

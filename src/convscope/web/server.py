@@ -1,0 +1,210 @@
+"""The server of the live pages: on this machine only, for one person, and gone within seconds when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from convscope.errors import UsageError
+from convscope.web.guard import Guard, read_secret
+
+HERE = Path(__file__).parent
+DEFAULT_PORT = 8765
+PORTS_TRIED = 100
+
+REQUEST_SECONDS = 10.0
+"""A connection has so long to say what it wants."""
+
+STALL_SECONDS = 15.0
+"""A client that reads nothing for so long is cut off."""
+
+CLOSING_SECONDS = 2
+"""Connections have so long to close when the server ends."""
+
+CONNECTIONS = 1000
+
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def serve(
+    app: ASGIApp,
+    *,
+    port: int | None,
+    open_browser: bool,
+    say: Callable[[str], None],
+    close_streams: Callable[[], None],
+    on_start: Callable[[Callable[[], None]], None] = lambda stop: None,
+) -> None:
+    """Serve the app on 127.0.0.1 until Ctrl-C or SIGTERM, or until `stop`, which `on_start` is handed, is called.
+
+    `port` None is DEFAULT_PORT or the next that is free, 0 any that is free. `say` is called with the address, the
+    token in it, once the server answers; `close_streams` when it is to end. Raises UsageError where the port is taken.
+    """
+    listener = listen(port)
+    number = listener.getsockname()[1]
+    token = secrets.token_urlsafe(24)
+    guarded = Guard(app, port=number, token=token, secret=read_secret())
+    config = uvicorn.Config(
+        guarded,
+        http=ImpatientProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="critical",  # what is asked, tokens among it, stands in no log
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=CLOSING_SECONDS,
+    )
+    address = f"http://127.0.0.1:{number}/?token={token}"
+
+    def started(stop: Callable[[], None]) -> None:
+        say(address)
+        if open_browser:
+            asyncio.get_running_loop().run_in_executor(None, webbrowser.open, address)
+        on_start(stop)
+
+    with listener:
+        EndingServer(config, close_streams, started).run(sockets=[listener])
+
+
+def listen(port: int | None) -> socket.socket:
+    """A socket on 127.0.0.1 that listens at the port. Raises UsageError where it is taken."""
+    tried = [port] if port is not None else [*range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED), 0]
+    for number in tried:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if os.name != "nt":  # there it would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", number))
+            listener.listen(2048)
+        except (OSError, OverflowError) as error:
+            listener.close()
+            reason = error
+        else:
+            return listener
+    raise UsageError(f"port {port} cannot be had: {reason}; allowed: one from 1024 to 65535, or 0 for any that is free")
+
+
+class EndingServer(uvicorn.Server):
+    """Ends its streams before it waits for its connections, and takes a signal as its normal end."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        close_streams: Callable[[], None],
+        started: Callable[[Callable[[], None]], None],
+    ) -> None:
+        super().__init__(config)
+        self._close_streams = close_streams
+        self._tell_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._tell_started(self.stop)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then what uvicorn does."""
+        self._close_streams()
+        await super().shutdown(sockets=sockets)
+
+    def stop(self) -> None:
+        """Ask the server to end."""
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """As uvicorn does, but without raising the signal again when all is closed."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal: the second one ends the server without waiting."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+class ImpatientProtocol(H11Protocol):
+    """HTTP for clients that ask in time and read what they asked for; others are cut off."""
+
+    _asked: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for the request, but not for ever."""
+        super().connection_made(transport)
+        self._asked = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None:  # no whole request yet
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """The client reads slower than we write, or not at all."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        _cancel(self._stalled)
+
+    def shutdown(self) -> None:
+        """Close; what waits for a stalled client is dropped."""
+        if self.flow.write_paused:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        _cancel(self._asked)
+        _cancel(self._stalled)
+        super().connection_lost(exc)
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer:
+        timer.cancel()
+
+
+def asset_table(folder: str) -> dict[str, Path]:
+    """The files that /assets/ may serve, by name: the package's own in that folder, and plotly's JavaScript.
+
+    >>> asset_table("dashboard")["plotly.js"].name
+    'plotly.min.js'
+    """
+    plotly = find_spec("plotly")
+    assert plotly and plotly.submodule_search_locations  # a dependency of ours
+    table = {"plotly.js": Path(plotly.submodule_search_locations[0], "package_data", "plotly.min.js")}
+    for path in sorted((HERE / "assets" / folder).iterdir()):
+        if path.suffix in MEDIA_TYPES:
+            table[f"{folder}/{path.name}"] = path
+    return table
+
+
+def answer_asset(table: Mapping[str, Path], request: Request) -> Response:
+    """The file of the table that the address names; 404 for any other."""
+    path = table.get(request.path_params["name"])
+    if path is None:
+        return Response(status_code=404)
+    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"})
