@@ -207,7 +207,7 @@ def _write_captions(
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.fromarray(canvas)
-    draw, font = ImageDraw.Draw(image), ImageFont.truetype(_font_path(), 11)
+    draw, font = ImageDraw.Draw(image), ImageFont.truetype(font_path(), 11)
     for index, caption in enumerate(captions):
         y, x = GAP + index // columns * pitch[0] + tile[0], GAP + index % columns * pitch[1]
         for number, line in enumerate(caption.split("\n")):
@@ -221,7 +221,7 @@ def _write_captions(
     return np.asarray(image)
 
 
-def _font_path() -> str:
+def font_path() -> str:
     """The font file that matplotlib brings, so that captions look the same everywhere."""
     import matplotlib
 

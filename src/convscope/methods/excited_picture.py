@@ -37,7 +37,9 @@ def excited_picture(
     """
     directed = aim == "direction"
     numbers = _numbers(excited, owners, yardstick, directed=directed)
-    labels = _labels(_names(network, layer, owners, directed=directed), owners, numbers)
+    labels = _labels(
+        ["direction"] * len(owners) if directed else channel_names(network, layer, owners), owners, numbers
+    )
     frames = [excited.frames[step] for step in steps[:-1]]
     columns = variants * (len(frames) + 1)
     before = [f"step {step}" for step in steps[:-1]]
@@ -85,13 +87,11 @@ def _numbers(
     return numbers
 
 
-def _names(network: Network, layer: str, owners: Sequence[int], *, directed: bool) -> list[str]:
-    """What each tile's channel is called: its class in the head, else its number."""
-    if directed:
-        return ["direction"] * len(owners)
+def channel_names(network: Network, layer: str, channels: Sequence[int]) -> list[str]:
+    """What each channel of a layer is called: its class in the head, else its number."""
     module = network.model.get_submodule(layer)
     is_head = isinstance(module, nn.Linear) and module.out_features == len(network.class_names)
-    return [network.class_names[index] if is_head else str(index) for index in owners]
+    return [network.class_names[index] if is_head else str(index) for index in channels]
 
 
 def _labels(called: Sequence[str], owners: Sequence[int], numbers: dict[str, Any]) -> list[str]:

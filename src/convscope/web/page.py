@@ -17,6 +17,17 @@ from convscope.web import charts
 
 HERE = Path(__file__).parent
 AVERAGED = ("ratio", "agreement", "control_similarity", "distance", "selectivity")  # numbers told by their mean
+UNSAID = (
+    "layer",
+    "target",
+    "target_index",
+    "predicted",
+    "relus",
+    "sum_similarity",
+    "rise_since_mean",
+    "completeness_gap",
+)
+"""Numbers that a picture's title or its reading tells better."""
 
 
 class Album:
@@ -70,11 +81,13 @@ def environment() -> Environment:
 def _evidence(numbers: Mapping[str, Any]) -> list[str]:
     """A picture's numbers in words: single ones, the mean of a list of ratios, the length of a list of channels.
 
-    >>> _evidence({"relus": 3, "dead_channels": [1, 4], "ratio": [1.0, None, 2.0], "channels": [0, 1, 2]})
-    ['relus 3', 'dead channels: 2', 'ratio 1.5 on average']
+    >>> _evidence({"relus": 3, "logit": 2.5, "dead_channels": [1, 4], "ratio": [1.0, None, 2.0], "channels": [0, 1]})
+    ['logit 2.5', 'dead channels: 2', 'ratio 1.5 on average']
     """
     words: list[str] = []
     for key, value in numbers.items():
+        if key in UNSAID:
+            continue
         called = key.replace("_", " ")
         if isinstance(value, list):
             known = [each for each in value if isinstance(each, (int, float))]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from convscope.hooks import Layer, layer_aliases, list_layers
 from convscope.paint import image_picture
 from convscope.types import Dataset, Event, Network, Progress, no_progress
 from convscope.web import charts
+from convscope.web.film_figure import film_of_run
 from convscope.web.page import HERE, Album, environment
 from convscope.web.results import (
     Predictions,
@@ -44,7 +46,7 @@ def write_report(
     budget: float = 0.0,
     progress: Progress = no_progress,
 ) -> Path:
-    """Write `report.html` and `pictures/*.png` into the run folder at `path`; returns the page's path.
+    """Write `report.html` and `pictures/` into the run folder at `path`; returns the page's path.
 
     With a `budget` in seconds, the patterns of every layer's channels are drawn for that long first, and shown.
 
@@ -73,7 +75,11 @@ def write_report(
     shown = [Shown(number + 1, _test_image(dataset, index)) for number, index in enumerate(chosen)]
     looks: list[dict[str, Any]] = []
     for section in sections(network, dataset, shown, store=path, budget=budget, progress=progress):
-        figures_of = [album.picture(picture) for picture in section.pictures]
+        readings = _readings([picture.caption for picture in section.pictures])
+        figures_of = [
+            {**album.picture(picture), "reading": reading}
+            for picture, reading in zip(section.pictures, readings, strict=True)
+        ]
         looks.append({"heading": section.heading, "about": section.about, "figures": figures_of})
         progress("report", 1 + len(looks), STEPS)
 
@@ -88,6 +94,7 @@ def write_report(
             figures=figures,
             mistakes=mistakes,
             examples=examples,
+            film=film_of_run(path, events, album, progress=progress),
             looks=looks,
             grey=len(set(dataset.mean)) == 1 and len(set(dataset.std)) == 1,
             weights=album.provenance.get("Weights"),
@@ -104,6 +111,23 @@ def write_report(
     replace_file(target, page.encode())
     progress("report", STEPS, STEPS)
     return target
+
+
+def _readings(captions: Sequence[str]) -> list[str]:
+    """What is to be read below each of a section's pictures: of its caption, what was not said above.
+
+    Where neighbours have the same caption, it stands below the last.
+
+    >>> _readings(["White is zero. One.", "White is zero. One.", "White is zero. Two."])
+    ['', 'White is zero. One.', 'Two.']
+    """
+    readings: list[str] = []
+    said: set[str] = set()
+    for caption, after in zip(captions, [*captions, None][1:], strict=True):
+        sentences = re.split(r"(?<=\.) ", caption) if caption != after else []
+        readings.append(" ".join(sentence for sentence in sentences if sentence not in said))
+        said |= set(sentences)
+    return readings
 
 
 def _mistakes(dataset: Dataset, predictions: Predictions, album: Album) -> list[dict[str, Any]]:

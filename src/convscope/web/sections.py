@@ -56,7 +56,7 @@ def sections(
     A method that is not defined for the network, such as a deconvnet without ReLUs, gives a section that says so.
     """
     first, last = end_layers(network)
-    depths = list(dict.fromkeys([first, *layer_aliases(network.model), last]))
+    depths = _depths(network)
     heads = [head] if (head := _head(network)) else []
     ends = [first, last]
     surveyed = stored_survey(network, dataset, [*ends, *heads], store=store, progress=progress)  # one pass for all
@@ -128,8 +128,8 @@ def sections(
     )
     yield _section(
         "A dream",
-        "The first image, changed so that the last stage answers more strongly.",
-        lambda: [dream(network, last, shown[0].image, progress=progress)],
+        "The first image, changed so that the middle of the network answers more strongly.",
+        lambda: [dream(network, middle_layer(network), shown[0].image, progress=progress)],
     )
 
 
@@ -149,6 +149,18 @@ def end_layers(network: Network) -> tuple[str, str]:
     """The first convolution, and the last stage where the model names its stages, else its last convolution."""
     found, stages = convolutions(network.model), list(layer_aliases(network.model))
     return found[0], stages[-1] if stages else found[-1]
+
+
+def middle_layer(network: Network) -> str:
+    """The layer in the middle of the network's depth: deep enough for patterns, and its maps have positions yet."""
+    depths = _depths(network)
+    return depths[len(depths) // 2]
+
+
+def _depths(network: Network) -> list[str]:
+    """The first convolution, the stages where the model names them, and the last convolution where it does not."""
+    first, last = end_layers(network)
+    return list(dict.fromkeys([first, *layer_aliases(network.model), last]))
 
 
 def _head(network: Network) -> str | None:
