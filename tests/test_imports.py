@@ -14,7 +14,7 @@ RANKS = [
     {"web"},
     {"console", "flags"},
     {"jobs"},
-    {"subject"},
+    {"subject", "comparison"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -39,8 +39,11 @@ class DataFlags:
 class TrainFlags:
     """How to train; each flag replaces one value of the recipe."""
 
-    recipe: str | None = None
-    """A recipe's name (see: convscope recipes) or a TOML file; otherwise fast, or small below 10,000 images."""
+    recipe: tuple[str, ...] = ()
+    """A recipe's name (see: convscope recipes) or a TOML file; otherwise fast, or small below 10,000 images. Several
+    are trained in turn from the same initial weights on the same data order, and compared."""
+    seeds: int = 1
+    """Train each recipe so often, with --seed and the seeds after it, and compare what seeds and recipes change."""
     model: str | None = None
     """A model's name (see: convscope models)."""
     epochs: int | None = None
@@ -62,7 +65,7 @@ class TrainFlags:
     device: str = "auto"
     """cpu, cuda or cuda:1; auto takes a CUDA GPU where there is one."""
     out: Path | None = None
-    """The run folder to make; otherwise one under runs/."""
+    """The run folder to make, or for several runs the folder of theirs; otherwise one under runs/."""
 
 
 @Parameter(name="*")

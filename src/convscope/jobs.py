@@ -54,19 +54,18 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     from convscope.training.run import start_run
 
     # Mistakes in flags are told before the images are read, or even downloaded.
-    named = get_recipe(flags.recipe) if flags.recipe else None
-    early = override_recipe(named or default_recipe(0), **_overrides(flags))
+    named = get_recipe(flags.recipe[0]) if flags.recipe else None
+    early = override_recipe(named or default_recipe(0), **overrides(flags))
     look_up(MODELS, early.model, kind="model")
     select_device(flags.device)
-    weights = _weights_place(flags.weights)
+    weights = weights_place(flags.weights)
     if flags.out:
         check_free(flags.out)
-    if dataset.startswith("folder:"):  # so that the run can be resumed from elsewhere
-        dataset = f"folder:{Path(dataset.removeprefix('folder:')).resolve()}"
+    dataset = anywhere(dataset)
     options: dict[str, Any] = {**dataset_options(data), "seed": early.seed}
     with show_work(quiet=output.quiet) as progress:
         images = load_dataset(dataset, **options, progress=progress)
-    recipe = override_recipe(named or default_recipe(len(images.train.labels)), **_overrides(flags))
+    recipe = override_recipe(named or default_recipe(len(images.train.labels)), **overrides(flags))
     suited = suit_dataset(recipe, images)
     if named and suited.augmentation != recipe.augmentation:
         say(f"no mirroring: a mirrored image of {dataset} is of another class")
@@ -86,8 +85,14 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
             say=say,
             should_stop=stop,
         )
-        _follow(events, path, stop, output)
+        follow(events, stop, output, again=f"convscope resume {path}")
     print_run(path, images, output, report=report)
+
+
+def anywhere(dataset: str) -> str:
+    """The dataset's name with a folder's whole path, so that a run can be resumed from elsewhere."""
+    kind, _, path = dataset.partition(":")
+    return f"folder:{Path(path).resolve()}" if kind == "folder" else dataset
 
 
 def dataset_options(data: DataFlags) -> dict[str, Any]:
@@ -105,7 +110,7 @@ def command_line() -> str:
     return shlex.join(["convscope", *sys.argv[1:]])
 
 
-def _weights_place(weights: str | None) -> str | None:
+def weights_place(weights: str | None) -> str | None:
     """Where the weights are that --weights names, so that a resumption finds them from anywhere."""
     from convscope.training.folder import find_run
 
@@ -114,7 +119,7 @@ def _weights_place(weights: str | None) -> str | None:
     return str((find_run(weights) if weights == "latest" else Path(weights)).resolve())
 
 
-def _overrides(flags: TrainFlags) -> dict[str, Any]:
+def overrides(flags: TrainFlags) -> dict[str, Any]:
     """The flags that each replace one value of the recipe."""
     return {
         "model": flags.model,
@@ -137,7 +142,8 @@ def resume_training(name: str, device: str | None, output: Output) -> None:
         say(f"{run.path} is finished already")
     else:
         with StopSignals() as stop:
-            _follow(resume_run(run, dataset, device=device, say=say, should_stop=stop), run.path, stop, output)
+            events = resume_run(run, dataset, device=device, say=say, should_stop=stop)
+            follow(events, stop, output, again=f"convscope resume {run.path}")
     print_run(run.path, dataset, output, report=run.config["report"])
 
 
@@ -147,8 +153,8 @@ def read_dataset(run: Run, output: Output) -> Dataset:
         return run.dataset(progress=progress)
 
 
-def _follow(events: Iterator[Event], path: Path, stop: StopSignals, output: Output) -> None:
-    """Follow a training to its end. Raises Interrupted when a signal ended it, after its state was saved."""
+def follow(events: Iterator[Event], stop: StopSignals, output: Output, *, again: str) -> None:
+    """Follow a training to its end. Raises Interrupted, with the command that goes on, when a signal ended it."""
     last: Event | None = None
     with TrainingDisplay(quiet=output.quiet) as display:
         for event in events:
@@ -156,13 +162,21 @@ def _follow(events: Iterator[Event], path: Path, stop: StopSignals, output: Outp
             last = event
     if last is not None and last.data.get("reason") == "interrupted":
         raise Interrupted(
-            f"stopped after step {last.step}, saved; go on with: convscope resume {path}",
+            f"stopped after step {last.step}, saved; go on with: {again}",
             exit_code=128 + (stop.received or signal.SIGINT),
         )
 
 
 def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool, budget: str | None = None) -> None:
     """Write the report if asked for, and print what the run came to."""
+    results = run_results(path, dataset, output, report=report, budget=budget)
+    print_results(results, as_json=output.json)
+
+
+def run_results(
+    path: Path, dataset: Dataset, output: Output, *, report: bool, budget: str | None = None
+) -> dict[str, Any]:
+    """Write the report if asked for; where the run is, and what it came to."""
     from convscope.training.run import open_run
 
     opened = open_run(str(path))
@@ -183,8 +197,7 @@ def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool, bud
                 progress=progress,
             )
         results["report"] = str(written)
-    results |= opened.results()
-    print_results(results, as_json=output.json)
+    return results | opened.results()
 
 
 def parse_duration(text: str) -> float:

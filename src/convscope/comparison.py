@@ -1,0 +1,232 @@
+"""Several recipes and seeds trained in turn from the same start, and runs compared on one page."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convscope.console import print_results, say, show_work
+from convscope.errors import ConvscopeError, DataError, Interrupted, NumericsError, UsageError
+from convscope.flags import DataFlags, Output, TrainFlags
+from convscope.jobs import (
+    StopSignals,
+    anywhere,
+    command_line,
+    dataset_options,
+    follow,
+    overrides,
+    run_results,
+    train_run,
+    weights_place,
+)
+from convscope.tables import look_up
+
+if TYPE_CHECKING:
+    from convscope.training.run import Run
+    from convscope.types import Dataset, Recipe
+
+
+def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, *, report: bool) -> None:
+    """Train each recipe with each seed and write comparison.html; a single recipe with a single seed is `train_run`.
+
+    All begin from the same weights and see the same images in the same order, seed by seed. With a folder that holds
+    some of them already, finished ones are kept and an unfinished one goes on.
+    """
+    if flags.seeds < 1:
+        raise UsageError(f"--seeds {flags.seeds}; allowed: 1 or more")
+    if len(flags.recipe) < 2 and flags.seeds == 1:
+        train_run(dataset, flags, data, output, report=report)
+        return
+    from convscope.data import load_dataset
+    from convscope.models import MODELS
+    from convscope.training.engine import select_device
+    from convscope.training.folder import check_free, new_run_path
+    from convscope.training.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
+
+    # Mistakes in flags are told before the images are read, or even downloaded.
+    named = [get_recipe(name) for name in flags.recipe]
+    early = [override_recipe(recipe, **overrides(flags)) for recipe in named or [default_recipe(0)]]
+    _check_comparable(early)
+    look_up(MODELS, early[0].model, kind="model")
+    select_device(flags.device)
+    weights = weights_place(flags.weights)
+    if flags.out:
+        check_free(flags.out)
+    dataset = anywhere(dataset)
+    options: dict[str, Any] = {
+        **dataset_options(data),
+        "seed": early[0].seed,
+    }  # so that all seeds split a folder alike
+    with show_work(quiet=output.quiet) as progress:
+        images = load_dataset(dataset, **options, progress=progress)
+    if images.skipped:
+        say(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
+    chosen = named or [default_recipe(len(images.train.labels))]
+    recipes = [suit_dataset(override_recipe(recipe, **overrides(flags)), images) for recipe in chosen]
+    folder = flags.out or new_run_path(dataset.rpartition("/")[2], "comparison")
+    seeds = range(recipes[0].seed, recipes[0].seed + flags.seeds)
+    planned = {
+        folder / f"{_file_name(recipe.name)}-seed{seed}": dataclasses.replace(recipe, seed=seed)
+        for seed in seeds
+        for recipe in recipes
+    }
+    for path, recipe in planned.items():
+        _check_same(path, recipe, images, weights)
+    again = command_line() if flags.out else f"{command_line()} --out {folder}"
+    start = {"dataset_options": options, "weights": weights, "device": flags.device, "report": report}
+    try:
+        failed = _train_all(planned, images, start, output, again=again)
+        _write(folder / "comparison.html", [_open(path) for path in planned], images, output)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped; what was saved stands; go on with: {again}") from error
+    if failed:
+        raise NumericsError(f"{len(failed)} of {len(planned)} trainings failed; {'; '.join(failed)}")
+
+
+def _check_comparable(recipes: Sequence[Recipe]) -> None:
+    """Raise UsageError unless the recipes differ, and can begin from the same weights on the same data order."""
+    settled_by = {"model": "--model NAME", "batch_size": "--set batch_size=VALUE", "seed": "--seed VALUE"}
+    for key, flag in settled_by.items():
+        values = {recipe.name: getattr(recipe, key) for recipe in recipes}
+        if len(set(values.values())) > 1:
+            what = key.replace("_", " ")
+            said = ", ".join(f"{name} {value}" for name, value in values.items())
+            raise UsageError(
+                f"the recipes differ in {what} ({said}), so they cannot begin from the same weights and see the same "
+                f"batches; one for all: {flag}; or train each for itself, then: convscope compare RUN RUN"
+            )
+    for first, second in combinations(recipes, 2):
+        if _file_name(first.name) == _file_name(second.name):
+            raise UsageError(f'two recipes are called "{second.name}"; allowed: each once, by a name of its own')
+        if dataclasses.replace(first, name="", summary="") == dataclasses.replace(second, name="", summary=""):
+            raise UsageError(
+                f"{first.name} and {second.name} are the same training with these flags: what tells them apart begins "
+                "after its end; allowed: more --epochs, or a shorter first phase, as in --set phases.0.epochs=1"
+            )
+
+
+def _check_same(path: Path, recipe: Recipe, images: Dataset, weights: str | None) -> None:
+    """Raise UsageError where the folder holds a run of other settings than the one that is planned for it."""
+    from convscope.training.folder import read_config
+    from convscope.training.recipe_values import flat_values
+
+    if not (path / "run.json").exists():
+        return
+    config = read_config(path)
+    then = {**flat_values(config["recipe"]), "weights": config["weights"]}
+    now = {**flat_values(recipe), "weights": weights}
+    then["dataset"], now["dataset"] = config["dataset"]["fingerprint"][:12], images.fingerprint[:12]
+    other = [
+        f"{key} was {then.get(key)}, is {now.get(key)}"
+        for key in dict.fromkeys([*now, *then])
+        if key != "summary" and then.get(key) != now.get(key)
+    ]
+    if other:
+        raise UsageError(
+            f"{path} holds a run of other settings: {', '.join(other)}; the same settings go on with it, others need "
+            "another --out"
+        )
+
+
+def _train_all(
+    planned: Mapping[Path, Recipe], images: Dataset, start: Mapping[str, Any], output: Output, *, again: str
+) -> list[str]:
+    """Train what is not finished, and print what each came to. Says and returns which failed, and why.
+
+    Raises Interrupted, with the command that goes on, when a signal ended it.
+    """
+    from convscope.training.run import open_run, resume_run, start_run
+
+    failed: list[str] = []
+    for number, (path, recipe) in enumerate(planned.items(), start=1):
+        began = (path / "run.json").exists()
+        finished = began and bool(open_run(str(path)).results())
+        if not output.quiet:
+            doing = "is finished already" if finished else "goes on" if began else "begins"
+            say(f"{number} of {len(planned)}: {path.name} {doing}")
+        if not finished:
+            try:
+                with StopSignals() as stop:
+                    if began:
+                        run = open_run(str(path))
+                        device = None if start["device"] == "auto" else start["device"]
+                        events = resume_run(run, images, device=device, say=say, should_stop=stop)
+                    else:
+                        command = command_line()
+                        events = start_run(path, images, recipe, command=command, say=say, should_stop=stop, **start)
+                    follow(events, stop, output, again=again)
+            except NumericsError as error:
+                failed.append(f"{path.name}: {error}")
+                say(failed[-1])
+                continue
+            if stop():
+                raise Interrupted(
+                    f"stopped after {path.name}; go on with: {again}", exit_code=128 + (stop.received or 2)
+                )
+        draw = start["report"] and not (finished and (path / "report.html").exists())
+        results = run_results(path, images, output, report=draw)
+        if not output.json:
+            print_results(results)
+    return failed
+
+
+def compare_runs(names: Sequence[str], out: Path | None, output: Output) -> None:
+    """Write the page that holds the runs against each other; a folder of runs stands for those in it.
+
+    Raises UsageError for fewer than two runs, a folder that is none, and the same one twice.
+    """
+    paths = [path for name in names for path in _runs_of(name)]
+    for first, second in combinations(paths, 2):
+        if first.resolve() == second.resolve():
+            raise UsageError(f"{second} is named twice; a run differs from itself in nothing")
+    if len(paths) < 2:
+        raise UsageError(f"{len(paths)} run to compare; allowed: two or more, or a folder that holds them")
+    runs = [_open(path) for path in paths]
+    if {run.config["dataset"]["fingerprint"] for run in runs} == {runs[0].config["dataset"]["fingerprint"]}:
+        try:
+            with show_work(quiet=output.quiet) as progress:
+                images = runs[0].dataset(progress=progress)
+        except (DataError, UsageError) as error:
+            say(f"the networks are not looked into: {error}")
+            images = None
+    else:
+        images = None
+    together = paths[0].parent if len({path.parent.resolve() for path in paths}) == 1 else Path()
+    only = len(names) == 1
+    called = "comparison" if only else f"comparison-of-{'-and-'.join(path.name for path in paths)}"
+    _write(out or together / f"{_file_name(called)[:100]}.html", runs, images, output)
+
+
+def _runs_of(name: str) -> list[Path]:
+    """The run of that name, or those in a folder of runs. Raises UsageError where there is none."""
+    from convscope.training.folder import find_run
+
+    inside = sorted(path.parent for path in Path(name).glob("*/run.json"))
+    return inside if inside and not (Path(name) / "run.json").exists() else [find_run(name)]
+
+
+def _open(path: Path) -> Run:
+    from convscope.training.run import open_run
+
+    return open_run(str(path))
+
+
+def _write(target: Path, runs: Sequence[Run], images: Dataset | None, output: Output) -> None:
+    """Write the page and print where it is, what it says, and, as JSON, what each run came to."""
+    from convscope.web.comparison import write_comparison
+
+    with show_work(quiet=output.quiet) as progress:
+        answer = write_comparison(target, runs, images, command=command_line(), say=say, progress=progress)
+    results: dict[str, Any] = {"comparison": str(target), "answer": answer}
+    if output.json:
+        results["runs"] = [{"run": str(run.path), **run.results()} for run in runs]
+    print_results(results, as_json=output.json)
+
+
+def _file_name(name: str) -> str:
+    """The name as part of a file's."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")
