@@ -1,0 +1,128 @@
+// The charts on the page: drawn no more often than they can be, zoomed together, exported one by one.
+import { element } from "./dom.js";
+import { exportChart } from "./export.js";
+import { axisUnit, CHARTS, drawFigure } from "./figures.js";
+
+const REST = 9; // drawing takes at most one part in ten of the time, so that a training beside it is left alone
+const SHORTEST = 150; // milliseconds between two drawings
+
+export class Charts {
+  #charts;
+  #scene = null;
+  #yRanges = {}; // by chart, as plotly counts: what was zoomed to
+  #timer = 0;
+  #began = -Infinity;
+  #pause = SHORTEST;
+  #onZoom;
+  #onPick;
+
+  /** onZoom(range or null) is called where someone zooms, onPick(place on the axis) where someone clicks. */
+  constructor(grid, { onZoom, onPick }) {
+    this.#onZoom = onZoom;
+    this.#onPick = onPick;
+    this.#charts = CHARTS.map((chart) => ({ chart, ...makePlace(chart, (format) => this.#export(chart, format)) }));
+    grid.append(...this.#charts.map(({ root }) => root));
+    const seen = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const place = this.#charts.find(({ plot }) => plot === target);
+        place.seen = isIntersecting;
+        if (isIntersecting && place.stale) this.#schedule();
+      }
+    });
+    const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => target.layout && Plotly.Plots.resize(target)));
+    for (const { plot } of this.#charts) {
+      seen.observe(plot);
+      resized.observe(plot);
+    }
+    if (!globalThis.Plotly) addEventListener("load", () => this.#schedule(), { once: true });
+  }
+
+  /** Draws the scene, soon. */
+  draw(scene) {
+    if (this.#scene && (scene.axis !== this.#scene.axis || scene.log !== this.#scene.log)) this.#yRanges = {};
+    this.#scene = scene;
+    for (const place of this.#charts) place.stale = true;
+    this.#schedule();
+  }
+
+  /** Moves the film's line in every chart, at once. */
+  moveCursors(cursors) {
+    if (!this.#scene) return;
+    this.#scene.cursors = cursors;
+    const unit = axisUnit(this.#scene.axis, this.#scene.runs);
+    const same = cursors.every((place) => place === cursors[0]);
+    const changes = {};
+    cursors.forEach((place, index) => {
+      changes[`shapes[${index}].x0`] = changes[`shapes[${index}].x1`] = (place ?? 0) / unit.size;
+      changes[`shapes[${index}].visible`] = place != null && (!same || index === 0);
+      changes[`shapes[${index}].line.color`] = same ? this.#scene.look.ink : this.#scene.runs[index].style.colour;
+    });
+    for (const place of this.#charts) {
+      if (place.stale || !place.drawn || place.drawn !== cursors.length) continue;
+      if (place.seen) Plotly.relayout(place.plot, changes);
+      else place.stale = true;
+    }
+  }
+
+  #schedule() {
+    if (!globalThis.Plotly || this.#timer) return;
+    const wait = Math.max(0, this.#began + this.#pause - performance.now());
+    this.#timer = setTimeout(() => requestAnimationFrame(() => this.#drawStale()), wait); // never in a hidden tab
+  }
+
+  async #drawStale() {
+    this.#timer = 0;
+    if (!this.#scene) return;
+    this.#began = performance.now();
+    for (const place of this.#charts) {
+      if (!place.stale || !place.seen) continue;
+      place.stale = false;
+      place.drawn = this.#scene.runs.length;
+      const { data, layout } = drawFigure(place.chart, { ...this.#scene, yRange: this.#yRanges[place.chart.name] });
+      const config = { displayModeBar: false, doubleClick: false, showTips: false };
+      await Plotly.react(place.plot, data, layout, config);
+      if (!place.ready) this.#listen(place);
+    }
+    this.#pause = Math.max(SHORTEST, (REST + 1) * (performance.now() - this.#began));
+    if (this.#charts.some(({ stale, seen }) => stale && seen)) this.#schedule();
+  }
+
+  #listen(place) {
+    const { plot, chart } = place;
+    place.ready = true;
+    plot.classList.remove("waiting");
+    plot.on("plotly_relayout", (changes) => {
+      if (!("xaxis.range[0]" in changes || "yaxis.range[0]" in changes)) return; // not a person's zoom
+      if ("yaxis.range[0]" in changes) this.#yRanges[chart.name] = [changes["yaxis.range[0]"], changes["yaxis.range[1]"]];
+      if (!("xaxis.range[0]" in changes)) return;
+      const { size } = axisUnit(this.#scene.axis, this.#scene.runs);
+      this.#onZoom([changes["xaxis.range[0]"] * size, changes["xaxis.range[1]"] * size]);
+    });
+    plot.on("plotly_doubleclick", () => this.reset());
+    plot.on("plotly_click", ({ points }) => {
+      const { size } = axisUnit(this.#scene.axis, this.#scene.runs);
+      if (points.length) this.#onPick(points[0].x * size);
+    });
+  }
+
+  /** Shows everything again. */
+  reset() {
+    this.#yRanges = {};
+    this.#onZoom(null);
+  }
+
+  #export(chart, format) {
+    if (this.#scene) exportChart(chart, this.#scene, format);
+  }
+}
+
+function makePlace(chart, save) {
+  const plot = element("div", { class: "plot waiting", id: `plot-${chart.name}` }, "…");
+  const formats = ["PNG", "SVG"].map((name) => {
+    const label = `Save ${chart.title.toLowerCase()} as ${name}`;
+    return element("button", { type: "button", class: "quiet", title: label, "aria-label": label, onclick: () => save(name.toLowerCase()) }, name);
+  });
+  const caption = element("figcaption", {}, element("h2", {}, chart.title), ...formats);
+  const root = element("figure", { class: chart.low ? "chart low" : "chart" }, caption, plot);
+  return { root, plot, seen: false, stale: false, ready: false, drawn: 0 };
+}

@@ -1,0 +1,124 @@
+// A chart as plotly wants it: the curves of every chosen run, and the axes.
+import { cursors, phaseMarks } from "./marks.js";
+import { smooth } from "./smoothing.js";
+import { plain } from "./words.js";
+
+/** The charts, and the column that each kind of curve takes. */
+export const CHARTS = [
+  { name: "loss", title: "Loss", train: "loss", test: "test_loss", fit: "train_loss", log: true, format: ".4~g" },
+  { name: "accuracy", title: "Accuracy", train: "accuracy", test: "test_accuracy", fit: "train_accuracy", ticks: ".0%", format: ".2%" },
+  { name: "learning-rate", title: "Learning rate", train: "learning_rate", log: true, low: true, raw: true, format: ".3~g" },
+  { name: "throughput", title: "Images a second", train: "images_per_second", low: true, ticks: ",d", format: ",.0f", zero: true },
+];
+
+const FONT = 'system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
+const KIND_NAMES = { train: "train", test: "test", fit: "train, evaluated" };
+const FEW = 80; // evaluations that are drawn with a mark each
+
+/** Seconds, minutes or hours, by how long the longest run took. */
+export function timeUnit(seconds) {
+  if (seconds > 3 * 3600) return { name: "hours", seconds: 3600 };
+  return seconds > 300 ? { name: "minutes", seconds: 60 } : { name: "seconds", seconds: 1 };
+}
+
+/** How many of the axis' own units (steps, epochs, seconds) one unit on the chart is, and what it is called. */
+export function axisUnit(axis, runs) {
+  if (axis !== "time") return { name: axis, size: 1 };
+  const unit = timeUnit(Math.max(0, ...runs.map(({ series }) => reach(series, "time"))));
+  return { name: unit.name, size: unit.seconds };
+}
+
+/** How far a run came on an axis. */
+export function reach(series, axis) {
+  return Math.max(series?.train[axis].at(-1) ?? 0, series?.eval[axis].at(-1) ?? 0);
+}
+
+/** {data, layout} of a chart.
+ *
+ * The scene: runs [{id, name, style, phases, series}], axis, span (steps that smoothing looks back), shown, log,
+ * zoom, yRange (null: what suits), cursors (one place a run on the axis, or null), look (the theme's colours).
+ */
+export function drawFigure(chart, scene) {
+  const unit = axisUnit(scene.axis, scene.runs);
+  const data = scene.runs.flatMap((run) => (run.series ? curves(chart, run, scene, unit) : []));
+  const end = Math.max(0, ...scene.runs.map(({ series }) => reach(series, scene.axis))) || 1;
+  const range = (scene.zoom ?? [0, end]).map((edge) => edge / unit.size);
+  return { data, layout: layout(chart, scene, unit, range, phaseMarks(scene, unit, range)) };
+}
+
+function curves(chart, run, scene, unit) {
+  const kinds = chart.test ? scene.shown : ["train"];
+  const several = scene.runs.length > 1;
+  const line = (kind, table, values, look) => ({
+    type: "scatter",
+    mode: "lines",
+    x: unit.size === 1 ? table[scene.axis] : table[scene.axis].map((place) => place / unit.size),
+    y: values,
+    name: plain([several && run.name, (chart.test || !several) && KIND_NAMES[kind]].filter(Boolean).join(", ")),
+    ...look,
+  });
+  const { colour, mark } = run.style;
+  const traces = [];
+  if (kinds.includes("train") && run.series.train[chart.train]) {
+    const { train } = run.series;
+    const smoothed = scene.span > 0 && !chart.raw;
+    const raw = { line: { color: colour, width: 1.1 }, opacity: smoothed ? 0.22 : 0.8 };
+    traces.push(line("train", train, train[chart.train], smoothed ? { ...raw, hoverinfo: "skip", showlegend: false } : raw));
+    if (smoothed) traces.push(line("train", train, smooth(train.step, train[chart.train], scene.span), { line: { color: colour, width: 1.5 } }));
+  }
+  for (const kind of ["fit", "test"].filter((each) => kinds.includes(each) && chart[each])) {
+    const table = run.series.eval;
+    const values = table[chart[kind]];
+    if (!values?.some((value) => value != null)) continue;
+    const test = kind === "test";
+    const few = values.length <= FEW;
+    const marker = { color: colour, symbol: test ? mark : `${mark}-open`, size: test ? 6 : 5 };
+    traces.push(
+      line(kind, table, values, {
+        mode: few ? "lines+markers" : "lines",
+        line: { color: colour, width: test ? 2.4 : 1.5, dash: test ? "solid" : "dot" },
+        ...(few && { marker }),
+      }),
+    );
+  }
+  return traces;
+}
+
+function layout(chart, scene, unit, range, marks) {
+  const { ink, quiet, rule, page } = scene.look;
+  const log = scene.log && chart.log;
+  const axis = { gridcolor: rule, linecolor: rule, zeroline: false, tickfont: { color: quiet, size: 11 } };
+  return {
+    margin: { l: 56, r: 10, t: marks.annotations.length ? 20 : 8, b: 34 },
+    font: { family: FONT, size: 12, color: ink },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    showlegend: false,
+    hovermode: "x unified",
+    hoverdistance: 40,
+    hoverlabel: { bgcolor: page, bordercolor: rule, font: { family: FONT, size: 12, color: ink }, namelength: 40 },
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger scrolls the page
+    xaxis: {
+      ...axis,
+      range,
+      title: { text: unit.name, font: { size: 11, color: quiet }, standoff: 4 },
+      tickformat: scene.axis === "step" ? ",~f" : "",
+      hoverformat: { step: ",.0f", epoch: ".2f", time: ".2f" }[scene.axis],
+      showspikes: false,
+      nticks: 8,
+    },
+    yaxis: {
+      ...axis,
+      type: log ? "log" : "linear",
+      ...(scene.yRange ? { range: scene.yRange } : { autorange: true }),
+      ...(chart.zero && { rangemode: "tozero" }),
+      tickformat: chart.ticks ?? (log ? "~g" : ""),
+      hoverformat: chart.format,
+      exponentformat: "power",
+      ...(log && { dtick: "D2", minor: { showgrid: false } }),
+      nticks: chart.low ? 5 : 7,
+    },
+    shapes: [...cursors(scene, unit), ...marks.shapes],
+    annotations: marks.annotations,
+  };
+}

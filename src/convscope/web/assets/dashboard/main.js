@@ -1,0 +1,182 @@
+// The dashboard: joins the parts. What the server tells goes into the stores, and from the stores to what is drawn.
+import { Cards } from "./cards.js";
+import { Charts } from "./charts.js";
+import { connect } from "./connection.js";
+import { find, say, sayOrHide } from "./dom.js";
+import { reach } from "./figures.js";
+import { FilmStore } from "./film_store.js";
+import { Player, saidStep } from "./player.js";
+import { RunList } from "./run_list.js";
+import { placeRuns, styleOf } from "./run_styles.js";
+import { Runs } from "./runs.js";
+import { evaluatedBefore, locate, SeriesStore, stepAt } from "./series.js";
+import { ask } from "./server.js";
+import { openSettings } from "./settings.js";
+import { listenToKeys } from "./shortcuts.js";
+import { SPANS } from "./smoothing.js";
+import { look, startTheme } from "./theme.js";
+import { startTools } from "./tools.js";
+import { clock, percent } from "./words.js";
+
+const settings = openSettings();
+const runs = new Runs(settings);
+const series = new SeriesStore(() => drawSoon());
+const films = new FilmStore(() => drawSoon());
+const cards = new Cards(films, settings);
+const list = new RunList(runs, (id, step) => {
+  if (!runs.chosenIds().includes(id)) runs.choose(id, true);
+  player.goTo(step);
+});
+const charts = new Charts(find("chart-grid"), {
+  onZoom: (zoom) => settings.set({ zoom }),
+  onPick: (place) => {
+    const { axis } = settings.get();
+    const step = runs.chosen().map(({ id }) => stepAt(series.get(id).series, place, axis)).find((each) => each != null);
+    if (step != null) player.goTo(step);
+  },
+});
+const player = new Player({
+  show: (step) => settings.set({ step }),
+  prepare: (step) => cards.prepare(runs.chosen(), step),
+  describe: (step) => saidStep(step, epochAt(step)),
+});
+const tools = startTools(settings, { zoomBy, showAll: () => charts.reset() });
+
+let drawing = 0;
+let shownCharts = "";
+let shownCards = "";
+
+function drawSoon() {
+  drawing ||= setTimeout(draw, 0);
+}
+
+function draw() {
+  drawing = 0;
+  const chosen = runs.chosen();
+  const { axis, zoom, step } = settings.get();
+  list.draw();
+  find("empty").hidden = !runs.heard || runs.listed().length > 0;
+  find("none-chosen").hidden = !runs.heard || !runs.listed().length || chosen.length > 0;
+  find("board").hidden = find("player").hidden = !chosen.length;
+  say(find("folder"), runs.folder);
+  document.title = title(chosen);
+  if (!chosen.length) return;
+  series.want(chosen, { axis, zoom });
+  films.want(chosen);
+  player.update(knownSteps(chosen), step);
+  tools.draw();
+  drawCharts(chosen);
+  drawCards(chosen);
+}
+
+/** Draws the curves where anything that they show has changed. */
+function drawCharts(chosen) {
+  const { axis, shown, smooth, log, zoom } = settings.get();
+  const scene = {
+    ...{ axis, shown, log, zoom, span: SPANS[smooth], look: look(), cursors: cursors(chosen) },
+    runs: chosen.map(({ id, name, phases }) => ({ id, name, phases, style: styleOf(id), series: series.get(id).series })),
+  };
+  const lengths = scene.runs.map(({ series: s }) => s && [s.generation, s.position, s.train.step[0], s.train.step.length]);
+  const key = JSON.stringify([{ ...scene, cursors: null, runs: scene.runs.map((run) => ({ ...run, series: null })) }, lengths]);
+  if (key !== shownCharts) charts.draw(scene);
+  else charts.moveCursors(scene.cursors);
+  shownCharts = key;
+  const errors = chosen.map(({ id, name }) => ({ name, error: series.get(id).error })).filter(({ error }) => error);
+  const damaged = chosen.filter(({ message, status }) => message && status !== "deleted");
+  const words = [...errors.map(({ name, error }) => `${name}: ${error.message}`), ...damaged.map(({ name, message }) => `${name}: ${message}`)];
+  sayOrHide(find("hint"), [...new Set(words)].join("  "));
+}
+
+/** Shows the film's frame of the moment where it is another than before. */
+function drawCards(chosen) {
+  const { layer, probe, step: asked } = settings.get();
+  const { step } = player;
+  const evaluated = (id) => evaluatedBefore(series.get(id), asked ?? Infinity);
+  const known = chosen.map(({ id, status, has_film, name }) => [id, status, has_film, name, evaluated(id), styleOf(id), films.frameAt(id, step), films.get(id).film?.scale, String(films.get(id).error)]);
+  const key = JSON.stringify([known, step, asked == null, layer, probe]);
+  if (key === shownCards) return;
+  shownCards = key;
+  cards.show(chosen, step, { colourOf: (id) => styleOf(id).colour, evaluatedBefore: evaluated });
+}
+
+/** The steps that the slider knows: those of the films, or of the evaluations where there is no film. */
+function knownSteps(chosen) {
+  const ids = chosen.map(({ id }) => id);
+  const filmed = films.steps(ids);
+  if (filmed.length) return filmed;
+  const evaluated = ids.flatMap((id) => series.get(id).series?.eval.step ?? []);
+  return [...new Set(evaluated)].sort((one, other) => one - other);
+}
+
+function cursors(chosen) {
+  const { step } = player;
+  const { axis } = settings.get();
+  return chosen.map(({ id }) => (step == null ? null : locate(series.get(id).series, step, axis)));
+}
+
+function epochAt(step) {
+  const known = runs.chosen().map(({ id }) => films.frameAt(id, step)).find((frame) => frame?.step === step);
+  return known?.epoch ?? null;
+}
+
+/** Zooms around the film's step, or towards the newest points while the page is live. */
+function zoomBy(factor) {
+  const { axis, zoom, step } = settings.get();
+  const end = Math.max(0, ...runs.chosen().map(({ id }) => reach(series.get(id).series, axis)));
+  const [from, to] = zoom ?? [0, end];
+  const place = step == null ? to : (cursors(runs.chosen()).find((each) => each != null) ?? to);
+  const anchor = Math.min(Math.max(place, from), to);
+  const range = [Math.max(0, anchor - (anchor - from) * factor), Math.min(end, anchor + (to - anchor) * factor)];
+  settings.set({ zoom: range[1] - range[0] >= end || range[1] <= range[0] ? null : range });
+}
+
+function title(chosen) {
+  const running = chosen.find(({ status }) => status === "running") ?? runs.list.find(({ status }) => status === "running");
+  return running?.steps ? `${percent(running.step / running.steps, 0)} · ${running.name} · convscope` : "convscope";
+}
+
+settings.listen((changed) => {
+  if (changed.length !== 1 || changed[0] !== "step") {
+    drawSoon();
+    return;
+  }
+  const chosen = runs.chosen(); // the slider moves: the curves stay as they are
+  if (settings.get().step == null) player.update(knownSteps(chosen), null);
+  charts.moveCursors(cursors(chosen));
+  drawCards(chosen);
+});
+
+startTheme(find("theme"), () => drawSoon());
+listenToKeys({ player, settings, zoomBy, showAll: () => charts.reset() });
+
+connect({
+  runs(told) {
+    placeRuns(told.runs);
+    runs.receive(told);
+    sayOrHide(find("trouble"), "");
+    drawSoon();
+  },
+  points: (points) => series.receive(points),
+  frame: ({ run }) => runs.chosenIds().includes(run) && films.refresh(run),
+  state({ connected, since, anew }) {
+    const place = find("connection");
+    place.dataset.connected = connected;
+    say(place, connected ? "live" : `not connected since ${clock(new Date(since))}; trying again`);
+    if (!connected) return;
+    series.reload({ onlyFailed: !anew });
+    films.retry();
+  },
+});
+
+ask("/api/runs").then(
+  (told) => {
+    if (runs.heard) return;
+    placeRuns(told.runs);
+    runs.receive(told);
+    drawSoon();
+  },
+  (error) => {
+    const refused = error.status === 403;
+    sayOrHide(find("trouble"), refused ? "The server does not know this page: open the address that convscope watch printed." : error.message);
+  },
+);

@@ -1,0 +1,43 @@
+// Light, dark or the system's: the button that chooses, and the colours of the moment for what CSS cannot reach.
+import { element } from "./dom.js";
+
+const THEMES = { auto: "system", light: "light", dark: "dark" };
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const probe = element("span", { hidden: true });
+
+export function startTheme(button, changed) {
+  const root = document.documentElement;
+  document.body.append(probe);
+  const show = () => {
+    button.textContent = `Theme: ${THEMES[root.dataset.theme]}`;
+    changed();
+  };
+  button.addEventListener("click", () => {
+    const names = Object.keys(THEMES);
+    root.dataset.theme = names[(names.indexOf(root.dataset.theme) + 1) % names.length];
+    try {
+      localStorage.setItem("convscope theme", root.dataset.theme);
+    } catch {
+      // storage is forbidden: it holds until the page is closed
+    }
+    show();
+  });
+  dark.addEventListener("change", show);
+  if (!(root.dataset.theme in THEMES)) root.dataset.theme = "auto";
+  show();
+}
+
+export function isDark() {
+  const { theme } = document.documentElement.dataset;
+  return theme === "dark" || (theme !== "light" && dark.matches);
+}
+
+/** The style sheet's colours of the moment, as plotly and canvases understand them. */
+export function look() {
+  return Object.fromEntries(["ink", "quiet", "rule", "page", "shade", "right", "wrong"].map((name) => [name, colourOf(name)]));
+}
+
+function colourOf(name) {
+  probe.style.color = `var(--${name})`;
+  return getComputedStyle(probe).color;
+}

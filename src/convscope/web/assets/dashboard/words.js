@@ -1,0 +1,44 @@
+// Numbers as people say them.
+
+export const thousands = (count) => Math.round(count).toLocaleString("en");
+
+/** A share in [0, 1]: 0.9876 is "98.8 %"; what nobody knows is "–". */
+export function percent(share, digits = 1) {
+  return share == null ? "–" : `${(100 * share).toFixed(digits)} %`;
+}
+
+/** A share that may be tiny: 0.0083 is "0.8 %", 0.00021 "under 0.1 %". */
+export function smallPercent(share) {
+  return share > 0 && share < 0.001 ? "under 0.1 %" : percent(share);
+}
+
+/** Seconds: 8.2 is "8 s", 75 "1 min 15 s", 3725 "1 h 2 min". */
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days ${hours % 24} h`;
+}
+
+/** An epoch: 3 is "3", 2.9131 is "2.9". */
+export function epochs(epoch) {
+  return Number.isInteger(epoch) ? String(epoch) : epoch.toFixed(1);
+}
+
+export const clock = (date) => date.toLocaleTimeString("en-GB");
+
+/** When a run began: the time today, and the day where it was another. */
+export function began(started) {
+  const date = new Date(started);
+  if (Number.isNaN(date.getTime())) return "";
+  const time = date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const today = date.toDateString() === new Date().toDateString();
+  return today ? `today ${time}` : `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}, ${time}`;
+}
+
+/** A text as plotly shows it unchanged: it would take tags for its own markup. */
+export function plain(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}
