@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from pathlib import Path
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from convscope import __version__
-from convscope.console import print_results, say
+from convscope.console import print_address, print_results, say
 from convscope.errors import ConvscopeError, ResourceError
 from convscope.flags import (
     DEFAULT_DATA,
@@ -23,7 +25,7 @@ from convscope.flags import (
 )
 from convscope.jobs import print_run, read_dataset, resume_training, train_run
 from convscope.methods import METHODS
-from convscope.subject import open_subject
+from convscope.subject import draw_film, open_subject
 
 app = App(
     name="convscope",
@@ -100,6 +102,73 @@ def report(run: str, /, *, budget: str | None = None, output: Output = DEFAULT_O
 
     opened = open_run(run)
     print_run(opened.path, read_dataset(opened, output), output, report=True, budget=budget)
+
+
+@app.command
+def watch(
+    folder: Path = Path("runs"),
+    /,
+    *,
+    port: int | None = None,
+    no_open: bool = False,
+    follow: Annotated[int | None, Parameter(show=False)] = None,
+) -> None:
+    """Show the runs of a folder live in the browser: curves, filters as they form, feature maps.
+
+    Parameters
+    ----------
+    folder
+        A folder of runs, or one run folder.
+    port
+        The port on this machine; otherwise the first free one from 8765 on.
+    no_open
+        Print the address only; open no browser.
+    follow
+        End with the process of that number, and the last page.
+    """
+    from convscope.web.watch import watch as watch_folder
+
+    watch_folder(folder, port=port, open_browser=not no_open, say=print_address, follow=follow)
+
+
+@app.command
+def film(
+    run: str,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    show: Literal["filters", "patterns", "both"] = "filters",
+    layer: str | None = None,
+    channel: str | None = None,
+    frames_per_second: float = 8.0,
+    seed: int = 0,
+    output: Output = DEFAULT_OUTPUT,
+) -> None:
+    """Draw a training as an animation: filters as they form, or the patterns that channels answer to.
+
+    Parameters
+    ----------
+    run
+        A run folder, or latest.
+    out
+        The file: .webp, .gif, or .mp4 where ffmpeg is installed; otherwise pictures/film.webp in the run.
+    show
+        filters, patterns or both.
+    layer
+        The layer whose channels' patterns are drawn; otherwise the middle stage.
+    channel
+        Their numbers, such as 3,7 or 0-15; otherwise the first 16.
+    frames_per_second
+        How fast it plays.
+    seed
+        Decides the start of the first patterns.
+    """
+    from convscope.commands import parse_channels
+
+    channels = parse_channels(channel)
+    draw_film(
+        run, out, output, show=show, layer=layer, channel=channels, frames_per_second=frames_per_second, seed=seed
+    )
 
 
 for name, entry in METHODS.items():

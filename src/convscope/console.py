@@ -28,6 +28,11 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def print_address(address: str) -> None:
+    """The address of a live page on standard output, at once."""
+    print(f"url: {address}", flush=True)
+
+
 def print_results(values: Mapping[str, Any], *, as_json: bool = False) -> None:
     """Results on standard output: `key: value` lines, long lists cut, or everything in one line of JSON."""
     if as_json:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from convscope.training.run import Run
     from convscope.types import Dataset, Network, Picture
+    from convscope.web.film import Show
 
 
 class Subject:
@@ -140,6 +141,30 @@ def _spread(steps: list[int]) -> str:
     '64 for 1, 16 for 2, 0 for 1'
     """
     return ", ".join(f"{count} for {steps.count(count)}" for count in sorted(set(steps), reverse=True))
+
+
+def draw_film(name: str, out: Path | None, output: Output, *, show: Show, **knobs: Any) -> None:
+    """Write a run's film, and print where it is and how to read it."""
+    from convscope.training.run import open_run
+    from convscope.web.film import render_film
+
+    run = open_run(name)
+    patterns = {}
+    if show != "filters":
+        patterns = {"network": run.network(say=say), "dataset": read_dataset(run, output)}
+    with show_work(quiet=output.quiet) as progress:
+        film = render_film(
+            run.path, out or run.path / "pictures" / "film.webp", show=show, **patterns, **knobs, progress=progress
+        )
+    print_results(
+        {
+            "film": str(film.path),
+            "frames": film.frames,
+            "frames that cannot be read": film.skipped,
+            "note": film.caption,
+        },
+        as_json=output.json,
+    )
 
 
 def save_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:
