@@ -29,7 +29,7 @@ BUDGET = 0.02
 PROBES = 4
 """Images whose feature maps are kept."""
 
-JUDGES = 32
+JUDGES = 16
 """Images, the probes among them, on which a channel that answers to none counts as silent."""
 
 MAP_CHANNELS, MAP_SIDE = 32, 32
