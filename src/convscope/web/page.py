@@ -66,11 +66,11 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Any] = {
-        "percent": _percent,
+        "percent": percent,
         "thousands": "{:,}".format,
-        "duration": _duration,
-        "settings": _settings,
-        "phase_settings": _phase_settings,
+        "duration": duration,
+        "settings": settings,
+        "phase_settings": phase_settings,
         "evidence": _evidence,
         "image_number": _image_number,
     }
@@ -106,33 +106,33 @@ def _image_number(name: str) -> str:
     return f", image {number}" if found else ""
 
 
-def _percent(share: float, digits: int = 1) -> str:
+def percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] as a percentage."""
     return f"{100 * share:.{digits}f} %"
 
 
-def _settings(values: Mapping[str, Any]) -> str:
+def settings(values: Mapping[str, Any]) -> str:
     """Settings in words, without those that are off.
 
-    >>> _settings({"optimizer": "sgd", "steps": None, "weight_decay": 5e-4, "nesterov": True, "flip": False})
+    >>> settings({"optimizer": "sgd", "steps": None, "weight_decay": 5e-4, "nesterov": True, "flip": False})
     'optimizer sgd, weight decay 0.0005, nesterov'
     """
     words = ((key.replace("_", " "), value) for key, value in values.items() if value not in (None, "", 0))
     return ", ".join(key if value is True else f"{key} {value}" for key, value in words)
 
 
-def _phase_settings(phase: Mapping[str, Any]) -> str:
+def phase_settings(phase: Mapping[str, Any]) -> str:
     """A phase's settings in words, without those that its optimizer and schedule do not use."""
     unused = {"momentum", "nesterov"} if phase.get("optimizer") == "adam" else set[str]()
     unused |= {"warmup"} if phase.get("schedule") == "constant" else set()
     unused |= set() if phase.get("weight_decay") else {"decay_norms_and_biases"}
-    return _settings({key: value for key, value in phase.items() if key not in unused})
+    return settings({key: value for key, value in phase.items() if key not in unused})
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Seconds in words.
 
-    >>> _duration(3725.4), _duration(75), _duration(8.25)
+    >>> duration(3725.4), duration(75), duration(8.25)
     ('1 h 2 min', '1 min 15 s', '8.2 s')
     """
     if seconds < 60:
