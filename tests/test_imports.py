@@ -11,7 +11,7 @@ RANKS = [
     {"errors", "types", "tables", "durable", "paint", "relu_rules", "batched_backward"},
     {"data", "models", "hooks"},
     {"training", "methods"},
-    {"web"},
+    {"web", "loggers"},
     {"console", "flags"},
     {"jobs"},
     {"subject", "comparison"},

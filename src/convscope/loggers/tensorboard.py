@@ -1,0 +1,76 @@
+"""TensorBoard: event files in tensorboard/ in the run's folder, written with the packages that read them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event as Record
+from tensorboard.compat.proto.event_pb2 import SessionLog
+from torch.utils.tensorboard import RecordWriter
+from torch.utils.tensorboard.summary import hparams, image, scalar, text
+
+from convscope.loggers.follow import FramePixels
+from convscope.loggers.readings import as_text, scalars, sentence, settings
+from convscope.types import Event
+
+
+class TensorBoard:
+    """Writes records itself; torch's SummaryWriter keeps them for two minutes, and its thread fails with a traceback.
+
+    A resumption begins a file whose first record makes TensorBoard forget what lies beyond the step it goes on from.
+    """
+
+    def __init__(
+        self, run: Path, config: Mapping[str, Any], memory: dict[str, Any], step: int, frame_pixels: FramePixels
+    ) -> None:
+        """Begin a new file. Raises OSError."""
+        folder = run / "tensorboard"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.where = f"tensorboard --logdir {run.parent}"
+        number = len(list(folder.iterdir()))
+        told = memory.get("told", {}) if number else {}
+        self.told = {kind: min(last, step) for kind, last in told.items()}
+        self._frame_pixels = frame_pixels
+        started = config.get("started")
+        self._began = datetime.fromisoformat(started).timestamp() if started else time.time()
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
+        self._file = (folder / name).open("xb")
+        self._records = RecordWriter(self._file)
+        self._write(Record(wall_time=time.time(), file_version="brain.Event:2"))
+        if number:
+            beyond = SessionLog(status=SessionLog.START)
+            self._write(Record(wall_time=time.time(), step=step + 1, session_log=beyond))
+        else:
+            for summary in hparams(settings(config), {"accuracy/test": 0.0, "loss/test": 0.0})[:2]:
+                self._write(Record(wall_time=self._began, summary=summary))
+            if config:
+                self._write(Record(wall_time=self._began, summary=text("run.json", as_text(config))))
+        self._file.flush()
+
+    def log(self, events: Sequence[Event]) -> None:
+        """Write the events' records, and see to it that they are in the file."""
+        for event in events:
+            summaries = [scalar(name, value) for name, value in scalars(event).items()]
+            if said := sentence(event):
+                summaries.append(text(f"{event.kind}s", said))
+            if event.kind == "film":
+                pictures = self._frame_pixels(event.step).items()
+                summaries += [image(name, pixels, dataformats="HWC") for name, pixels in pictures]
+            for summary in summaries:
+                self._write(Record(wall_time=self._began + event.time, step=event.step, summary=summary))
+        self._file.flush()
+
+    def close(self, reason: str) -> None:
+        """Close the file."""
+        status = hparams({}, {})[2]
+        self._write(Record(wall_time=time.time(), summary=status))
+        self._file.close()
+
+    def _write(self, record: Record) -> None:
+        self._records.write(record.SerializeToString())
