@@ -1,21 +1,20 @@
-"""The dashboard: the page that watches the runs of a folder, and what it asks for."""
+"""The dashboard: the page that watches the runs of a folder, and what it may ask for."""
 
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
@@ -24,185 +23,177 @@ from starlette.routing import Route
 from convscope.errors import ConvscopeError, UsageError
 from convscope.web.film_answers import (
     FilmScales,
-    Missing,
     describe_film,
     describe_frame,
     draw_filters,
     draw_maps,
     draw_probe,
 )
-from convscope.web.live import JSON, Live
-from convscope.web.run_list import WatchedRun
-from convscope.web.run_log import AXES, MEASURED, read_rows
 from convscope.web.guard import refuse
+from convscope.web.live import Live
+from convscope.web.log_parts import AXES
+from convscope.web.run_answers import Missing, answer_series, find_confusion, open_log, write_csv
+from convscope.web.run_list import WatchedRun
 from convscope.web.server import HERE, answer_asset, asset_table
-from convscope.web.thinning import thin_rows
+
+Value = TypeVar("Value")
 
 PING_SECONDS = 5
 POINTS = range(10, 20_001)
 """How many points of each column a page may ask for."""
 
+STEPS = range(10**15)
+EVERYWHERE = 1e300
 
-def make_dashboard(folder: Path) -> tuple[Starlette, Live]:
-    """The app that shows the runs of a folder, and what follows them."""
-    live = Live(folder)
-    scales = FilmScales()
-    assets = asset_table("dashboard")
-    pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
-    page = pages.get_template("dashboard.html.j2").render()
 
-    async def show_page(request: Request) -> Response:
-        return HTMLResponse(page)
+class Dashboard:
+    """The app that shows the runs of a folder to any number of pages."""
 
-    async def send_asset(request: Request) -> Response:
-        return answer_asset(assets, request)
-
-    async def list_runs(request: Request) -> Response:
-        await live.refresh()
-        return Response(live.described, media_type="application/json")
-
-    async def send_stream(request: Request) -> Response:
-        last_id = request.headers.get("last-event-id", "")
-        return EventSourceResponse(live.stream(last_id), ping=PING_SECONDS, sep="\n")
-
-    async def send_series(request: Request) -> Response:
-        run = await find(request)
-        query = request.query_params
-        points = whole_number(query.get("points", "1500"), "points", POINTS)
-        axis = query.get("axis", "step")
-        if axis not in AXES:
-            raise UsageError(f'axis "{axis}"; allowed: {", ".join(AXES)}')
-        low, high = number(query.get("from"), "from", -1e300), number(query.get("to"), "to", 1e300)
-        await live.caught_up(run)
-        return as_json(await run_in_threadpool(series, run, axis, points=points, low=low, high=high))
-
-    async def send_confusion(request: Request) -> Response:
-        run = await find(request)
-        step = whole_number(request.query_params.get("step", "999999999999"), "step", range(10**15))
-        await live.caught_up(run)
-        return as_json(await run_in_threadpool(confusion, run, step))
-
-    async def send_numbers(request: Request) -> Response:
-        run = await find(request)
-        name = re.sub(r"[^\w.-]+", "-", run.path.name, flags=re.ASCII)[:80] or "run"
-        headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
-        return StreamingResponse(numbers_csv(run.log.path), media_type="text/csv", headers=headers)
-
-    async def send_film(request: Request) -> Response:
-        run = await find(request)
-        await live.caught_up(run)
-        return as_json(await run_in_threadpool(describe_film, run, scales))
-
-    async def send_frame(request: Request) -> Response:
-        return as_json(await run_in_threadpool(describe_frame, await find(request), request.path_params["step"]))
-
-    async def send_filters(request: Request) -> Response:
-        run = await find(request)
-        return as_png(await run_in_threadpool(draw_filters, run, request.path_params["step"], scales))
-
-    async def send_maps(request: Request) -> Response:
-        run, query = await find(request), request.query_params
-        probe = whole_number(query.get("probe", "0"), "probe", range(10**6))
-        layer = query.get("layer", "")
-        return as_png(await run_in_threadpool(draw_maps, run, request.path_params["step"], layer, probe, scales))
-
-    async def send_probe(request: Request) -> Response:
-        return as_png(await run_in_threadpool(draw_probe, await find(request), request.path_params["number"]))
-
-    async def find(request: Request) -> WatchedRun:
-        """The run that the address names. Raises Missing."""
-        key = request.path_params["run"]
-        if not live.runs.runs:
-            await live.refresh()
-        if key in live.runs.runs:
-            return live.runs.runs[key]
-        if key in live.runs.gone:
-            raise Missing(f"the run {live.runs.gone[key]} is gone: its folder was deleted or moved")
-        raise Missing("no such run in this folder")
+    def __init__(self, folder: Path, *, warn: Callable[[str], None]) -> None:
+        self.live = Live(folder, warn=warn)
+        self._scales = FilmScales()
+        self._one_at_a_time = CapacityLimiter(1)  # what takes memory and processor time, which training needs too
+        self._assets = asset_table("dashboard")
+        pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+        self._page = pages.get_template("dashboard.html.j2").render()
+        self.app = Starlette(
+            routes=[
+                Route("/", self.show_page),
+                Route("/assets/{name:path}", self.send_asset),
+                Route("/api/runs", self.send_runs),
+                Route("/api/stream", self.send_stream),
+                Route("/api/runs/{run}/series", self.send_series),
+                Route("/api/runs/{run}/confusion", self.send_confusion),
+                Route("/api/runs/{run}/numbers.csv", self.send_numbers),
+                Route("/api/runs/{run}/film", self.send_film),
+                Route("/api/runs/{run}/film/{step:int}", self.send_frame),
+                Route("/api/runs/{run}/film/{step:int}/filters.png", self.send_filters),
+                Route("/api/runs/{run}/film/{step:int}/maps.png", self.send_maps),
+                Route("/api/runs/{run}/probes/{number:int}.png", self.send_probe),
+            ],
+            lifespan=self._follow,
+            exception_handlers={ConvscopeError: tell_error, HTTPException: tell_http_error, Exception: tell_bug},
+        )
+        self.app.router.redirect_slashes = False
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        following = asyncio.create_task(live.follow())
+    async def _follow(self, app: Starlette) -> AsyncGenerator[None]:
+        """Follow the runs as long as the server runs."""
+        following = asyncio.create_task(self.live.follow())
         yield
-        live.close()
+        self.live.close()
         following.cancel()
 
-    routes = [
-        Route("/", show_page),
-        Route("/assets/{name:path}", send_asset),
-        Route("/api/runs", list_runs),
-        Route("/api/stream", send_stream),
-        Route("/api/runs/{run}/series", send_series),
-        Route("/api/runs/{run}/confusion", send_confusion),
-        Route("/api/runs/{run}/numbers.csv", send_numbers),
-        Route("/api/runs/{run}/film", send_film),
-        Route("/api/runs/{run}/film/{step:int}", send_frame),
-        Route("/api/runs/{run}/film/{step:int}/filters.png", send_filters),
-        Route("/api/runs/{run}/film/{step:int}/maps.png", send_maps),
-        Route("/api/runs/{run}/probes/{number:int}.png", send_probe),
-    ]
-    handlers: dict[Any, Any] = {ConvscopeError: tell_error, HTTPException: tell_http_error, Exception: tell_bug}
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers), live
+    async def show_page(self, request: Request) -> Response:
+        """The page itself, which asks for all the rest."""
+        return HTMLResponse(self._page)
+
+    async def send_asset(self, request: Request) -> Response:
+        """One of the page's files."""
+        return answer_asset(self._assets, request)
+
+    async def send_runs(self, request: Request) -> Response:
+        """The list of runs."""
+        await self.live.refresh()
+        return Response(self.live.described, media_type="application/json")
+
+    async def send_stream(self, request: Request) -> Response:
+        """What is new, as server-sent events, from where the page was when it was cut off."""
+        last_id = request.headers.get("last-event-id", "")
+        return EventSourceResponse(self.live.stream(last_id), ping=PING_SECONDS, sep="\n")
+
+    async def send_series(self, request: Request) -> Response:
+        """A run's curves, thinned."""
+        run = await self._find(request)
+        axis = request.query_params.get("axis", "step")
+        if axis not in AXES:
+            raise UsageError(f'axis "{axis[:30]}"; allowed: {", ".join(AXES)}')
+        points = whole_number(request, "points", 1500, POINTS)
+        low, high = number(request, "from", -EVERYWHERE), number(request, "to", EVERYWHERE)
+        await self.live.caught_up(run)
+        answer = await self._work(lambda: answer_series(run, axis, points, low, high))
+        return Response(answer, media_type="application/json")
+
+    async def send_confusion(self, request: Request) -> Response:
+        """What was taken for what at a step."""
+        run = await self._find(request)
+        step = whole_number(request, "step", STEPS[-1], STEPS)
+        await self.live.caught_up(run)
+        return as_json(await self._work(lambda: find_confusion(run, step)))
+
+    async def send_numbers(self, request: Request) -> Response:
+        """A run's numbers, all of them, as a file."""
+        run = await self._find(request)
+        name = re.sub(r"[^\w.-]+", "-", run.path.name, flags=re.ASCII)[:80]
+        headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
+        return StreamingResponse(write_csv(open_log(run)), media_type="text/csv", headers=headers)
+
+    async def send_film(self, request: Request) -> Response:
+        """The frames of a run's film."""
+        run = await self._find(request)
+        await self.live.caught_up(run)
+        return as_json(await self._work(lambda: describe_film(run, self._scales)))
+
+    async def send_frame(self, request: Request) -> Response:
+        """What was measured at a frame."""
+        run = await self._find(request)
+        return as_json(await self._work(lambda: describe_frame(run, request.path_params["step"])))
+
+    async def send_filters(self, request: Request) -> Response:
+        """The filters at a frame."""
+        run = await self._find(request)
+        return as_png(await self._work(lambda: draw_filters(run, request.path_params["step"], self._scales)))
+
+    async def send_maps(self, request: Request) -> Response:
+        """A layer's maps of a probe image at a frame."""
+        run = await self._find(request)
+        layer, probe = request.query_params.get("layer", ""), whole_number(request, "probe", 0, range(10**6))
+        step = request.path_params["step"]
+        return as_png(await self._work(lambda: draw_maps(run, step, layer, probe, self._scales)))
+
+    async def send_probe(self, request: Request) -> Response:
+        """A probe image."""
+        run = await self._find(request)
+        return as_png(await self._work(lambda: draw_probe(run, request.path_params["number"])))
+
+    async def _work(self, work: Callable[[], Value]) -> Value:
+        """Do what takes a while beside the server, one after the other."""
+        return await run_sync(work, limiter=self._one_at_a_time)
+
+    async def _find(self, request: Request) -> WatchedRun:
+        """The run that the address names. Raises Missing."""
+        key, known = request.path_params["run"], self.live.runs
+        if key not in known.runs:
+            await self.live.refresh()
+        if key in known.runs:
+            return known.runs[key]
+        name = known.gone.get(key)
+        raise Missing(f'the folder of the run "{name}" is gone' if name else "there is no such run in this folder")
 
 
-def series(run: WatchedRun, axis: str, *, points: int, low: float, high: float) -> dict[str, Any]:
-    """The run's numbers, thinned to about so many points a column."""
-    generation, position, columns = run.log.snapshot()
-    answer: dict[str, Any] = {"generation": generation, "position": position, "total": len(columns["train"]["step"])}
-    for kind, names in MEASURED.items():
-        found = columns[kind]
-        rows = thin_rows(found[axis], {name: found[name] for name in names}, points=points, low=low, high=high)
-        answer[kind] = {name: values[rows] for name, values in found.items()}
-    return answer
-
-
-def confusion(run: WatchedRun, step: int) -> dict[str, Any]:
-    """The confusion matrix of the newest evaluation at or before a step. Raises Missing."""
-    for at, matrix in run.log.confusions(step):
-        if matrix is not None:
-            return {"step": at, "matrix": matrix}
-    raise Missing(f"no confusion matrix at or before step {step}")
-
-
-def numbers_csv(log: Path) -> Iterator[str]:
-    """All "train" and "eval" events as CSV, a part at a time."""
-    columns = ("kind", "step", "time")
-    measured = ("epoch", "phase", *MEASURED["train"], *MEASURED["eval"])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*columns, *measured))
-    for rows in read_rows(log):
-        for row in rows:
-            if row["kind"] in MEASURED:
-                values = (row["data"].get(name) for name in measured)
-                shown = (value if isinstance(value, int | float) else None for value in values)
-                writer.writerow([*(row[name] for name in columns), *shown])
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
-
-
-def whole_number(text: str, name: str, allowed: range) -> int:
-    """A whole number of the address. Raises UsageError."""
-    if text.isascii() and text.isdecimal() and len(text) < 19 and int(text) in allowed:
+def whole_number(request: Request, name: str, default: int, allowed: range) -> int:
+    """A whole number in the address. Raises UsageError."""
+    text = request.query_params.get(name, str(default))
+    if re.fullmatch(r"[0-9]{1,15}", text) and int(text) in allowed:
         return int(text)
     raise UsageError(f'{name} "{text[:30]}"; allowed: a whole number from {allowed[0]} to {allowed[-1]}')
 
 
-def number(text: str | None, name: str, default: float) -> float:
-    """A number of the address. Raises UsageError."""
+def number(request: Request, name: str, default: float) -> float:
+    """A number in the address. Raises UsageError."""
+    text = request.query_params.get(name, str(default))
     try:
-        value = float(text) if text else default
+        value = float(text)
     except ValueError:
         value = float("nan")
-    if value != value:
-        raise UsageError(f'{name} "{str(text)[:30]}"; allowed: a number')
-    return value
+    if abs(value) <= EVERYWHERE:
+        return value
+    raise UsageError(f'{name} "{text[:30]}"; allowed: a number')
 
 
 def as_json(values: Any) -> Response:
     """An answer as JSON; NaN becomes null."""
-    return Response(orjson.dumps(values, option=JSON), media_type="application/json")
+    return Response(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
 def as_png(data: bytes) -> Response:
@@ -216,9 +207,9 @@ async def tell_error(request: Request, error: Exception) -> Response:
 
 
 async def tell_http_error(request: Request, error: Exception) -> Response:
-    """An address or a method that there is not."""
+    """An address that there is not."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return refuse("no such address" if status == 404 else "this server only shows: GET", status=status)
+    return refuse("there is nothing at this address", status=status)
 
 
 async def tell_bug(request: Request, error: Exception) -> Response:

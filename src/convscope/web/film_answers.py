@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from convscope.errors import CheckpointError, ConvscopeError, UsageError
+from convscope.errors import CheckpointError, UsageError
 from convscope.paint import png_bytes
 from convscope.training.frames import FilmInfo, Frame, frame_path, read_frame, read_info, recorded_steps
 from convscope.web.frame_pictures import Scale, film_scale, filters_picture, frame_scale, maps_picture
+from convscope.web.run_answers import Missing
 from convscope.web.run_list import WatchedRun
-
-
-class Missing(ConvscopeError):
-    """What was asked for is not there."""
 
 
 class FilmScales:
@@ -76,9 +73,7 @@ def describe_film(run: WatchedRun, scales: FilmScales) -> dict[str, Any]:
         ],
         "filter_layer": info.filter_layer,
         "map_layers": info.map_layers,
-        "probes": [
-            {"index": index, "label": label} for index, label in zip(info.indices, info.labels, strict=True)
-        ],
+        "probes": [{"index": index, "label": label} for index, label in zip(info.indices, info.labels, strict=True)],
         "share": spent / newest_time if newest_time else None,
         "scale": "-".join([run.log.generation, *(f"{value:.4g}" for value in (scale.filters, *scale.maps.values()))]),
     }

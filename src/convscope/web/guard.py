@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hmac
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -57,8 +55,8 @@ class Guard:
         self._app = app
         self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
         self._token = token
+        self._cookie = f"convscope-{port}"  # an address's ports share their cookies
         self._sign: Callable[[str], str] = lambda text: hmac.digest(secret, f"{port} {text}".encode(), "sha256").hex()
-        self._cookie = f"convscope-{port}"  # cookies are shared by all ports of an address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or refuse one request."""
@@ -88,6 +86,9 @@ class Guard:
             return refuse("this server answers only to its own address on this machine")
         if origins and origins != [f"http://{hosts[0]}"]:
             return refuse("another site's page may not ask this server")
+        navigating = headers.get("sec-fetch-mode") == "navigate"
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not navigating:
+            return refuse("another site's page may not ask this server")
         if scope["path"] == "/" and (token := _token(scope)) is not None:
             return self._open(headers, token)
         if not self._knows(headers):
@@ -97,35 +98,33 @@ class Guard:
         return None
 
     def _open(self, headers: Headers, token: str) -> Response:
-        if not hmac.compare_digest(token.encode(), self._token.encode()):
+        """The answer to the address with a token: the page's own, without it, and a cookie."""
+        right = hmac.compare_digest(token.encode(), self._token.encode())
+        if not right and not self._knows(headers):
             return refuse("this token is not of this start: open the address that convscope printed last")
-        from_elsewhere = headers.get("sec-fetch-site") == "cross-site"
+        from_elsewhere = headers.get("sec-fetch-site") in ("same-site", "cross-site")
         answer = Response(OPENED, media_type="text/html") if from_elsewhere else RedirectResponse("/", 303)
-        issued = str(int(time.time()))
-        value = f"{issued}.{self._sign(issued)}"
-        answer.set_cookie(self._cookie, value, max_age=COOKIE_SECONDS, path="/", httponly=True, samesite="strict")
+        if right:
+            issued = str(int(time.time()))
+            value = f"{issued}.{self._sign(issued)}"
+            answer.set_cookie(self._cookie, value, max_age=COOKIE_SECONDS, httponly=True, samesite="strict")
         return answer
 
     def _knows(self, headers: Headers) -> bool:
         """Whether the request brings a cookie that this server, or an earlier one at this port, has given."""
-        try:
-            values = [SimpleCookie(line).get(self._cookie) for line in headers.getlist("cookie")]
-        except CookieError:
-            return False
-        for value in values:
-            issued, _, signature = (value.value if value else "").partition(".")
-            if not re.fullmatch(r"[0-9]{1,12}", issued) or not hmac.compare_digest(
-                signature.encode(), self._sign(issued).encode()
-            ):
-                continue
-            if -60 <= time.time() - int(issued) <= COOKIE_SECONDS:
-                return True
-        return False
+        pairs = (pair.strip().partition("=") for line in headers.getlist("cookie") for pair in line.split(";"))
+        return any(self._is_ours(value) for name, _, value in pairs if name == self._cookie)
+
+    def _is_ours(self, value: str) -> bool:
+        """Whether the cookie bears our signature, and is not too old."""
+        issued, _, signature = value.partition(".")
+        signed = hmac.compare_digest(signature.encode(), self._sign(issued).encode())
+        return signed and time.time() - int(issued) <= COOKIE_SECONDS
 
 
 def refuse(message: str, *, status: int = 403) -> Response:
     """An error as the page reads it."""
-    return JSONResponse({"error": message}, status)
+    return JSONResponse({"error": message.encode("utf-8", "replace").decode()}, status)
 
 
 def _token(scope: Scope) -> str | None:

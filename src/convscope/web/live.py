@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
+from convscope.web.log_parts import MEASURED, Part, empty_columns
 from convscope.web.run_list import RunList, WatchedRun
-from convscope.web.run_log import MEASURED, Part, empty_columns, parse_lines, read_bytes_of
+from convscope.web.run_log import RunLog
 
 POLL_SECONDS = 0.2
 SCAN_SECONDS = 1.0
@@ -25,6 +26,9 @@ TURN_BYTES = 1 << 25
 
 REPLAY_BYTES = 1 << 22
 """A page that missed more than this fetches the thinned series again."""
+
+ROWS = 2_000_000
+"""As many rows of all logs together are kept in memory, 40 bytes each."""
 
 RUNS_BYTES_A_SECOND = 1e7
 """To all pages together; the list of many runs is told less often."""
@@ -78,8 +82,9 @@ class Page:
 class Live:
     """Follows the runs of a folder for any number of pages."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, warn: Callable[[str], None]) -> None:
         self.runs = RunList(folder)
+        self._warn = warn
         self.pages: set[Page] = set()
         self.left = time.monotonic()  # when the last page left
         self.described = b""  # the list of runs as JSON
@@ -93,8 +98,12 @@ class Live:
     async def follow(self) -> None:
         """Look at the logs for ever; the one task that does."""
         while True:
-            if await self._look():
-                continue  # a long log is read in turns
+            try:
+                if await self._look():
+                    continue  # a long log is read in turns
+            except Exception as error:  # one run's oddity must not end the watching of all others
+                self._warn(f"unforeseen {type(error).__name__}: {error}; please report it")
+                await asyncio.sleep(IDLE_SECONDS)
             self._looked.set()
             self._looked = asyncio.Event()
             with suppress(TimeoutError):
@@ -134,6 +143,7 @@ class Live:
             self.runs.scan()
         runs = [run for run in self.runs.runs.values() if scan or self._is_live(run) or not run.log.caught_up]
         read = [(run, read_new(run)) for run in runs]
+        spare_memory([run.log for run in self.runs.runs.values()])
         return read, orjson.dumps(self.runs.describe(), option=JSON) if describe else b""
 
     def _tell(self, run: WatchedRun, parts: Sequence[Part]) -> Iterator[bytes]:
@@ -193,6 +203,17 @@ class Live:
             page.close()
 
 
+def spare_memory(logs: Sequence[RunLog]) -> None:
+    """Let go of the columns of the logs that nobody has asked for the longest, where there are too many rows."""
+    kept = sorted((log for log in logs if log.remembers), key=lambda log: log.asked)
+    rows = sum(log.rows for log in kept)
+    for log in kept[:-1]:
+        if rows <= ROWS:
+            break
+        rows -= log.rows
+        log.forget()
+
+
 def read_new(run: WatchedRun) -> list[Part]:
     """What the run's log has that was not read yet, or the first part of it."""
     parts: list[Part] = []
@@ -211,9 +232,9 @@ def catch_up(run: WatchedRun, known: Told | None, told: Told) -> bytes:
     if known == told:
         return b""
     if known and known.generation == told.generation and 0 <= told.position - known.position <= REPLAY_BYTES:
-        lines = read_bytes_of(run.log.path, known.position, told.position - known.position)
-        if len(lines) == told.position - known.position and run.log.generation == told.generation:
-            return b"".join(tell_part(run.id, told.generation, parse_lines(lines, known.position)))
+        part = run.log.read_range(known.position, told.position)
+        if part and run.log.generation == told.generation:
+            return b"".join(tell_part(run.id, told.generation, part))
     return tell_head(run.id, told)
 
 

@@ -6,15 +6,17 @@ import asyncio
 import os
 import secrets
 import socket
+import sys
 import webbrowser
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp
@@ -52,8 +54,9 @@ def serve(
 ) -> None:
     """Serve the app on 127.0.0.1 until Ctrl-C or SIGTERM, or until `stop`, which `on_start` is handed, is called.
 
-    `port` None is DEFAULT_PORT or the next that is free, 0 any that is free. `say` is called with the address, the
-    token in it, once the server answers; `close_streams` when it is to end. Raises UsageError where the port is taken.
+    `port` None is DEFAULT_PORT or the next that is free, 0 any that is free. `say` is called with the
+    address, the token in it, once the server answers; `close_streams` when it is to end. Raises UsageError where the
+    port is taken.
     """
     listener = listen(port)
     number = listener.getsockname()[1]
@@ -76,12 +79,17 @@ def serve(
 
     def started(stop: Callable[[], None]) -> None:
         say(address)
-        if open_browser:
-            asyncio.get_running_loop().run_in_executor(None, webbrowser.open, address)
+        if open_browser and has_screen():
+            Thread(target=webbrowser.open, args=[address], daemon=True).start()
         on_start(stop)
 
     with listener:
         EndingServer(config, close_streams, started).run(sockets=[listener])
+
+
+def has_screen() -> bool:
+    """Whether a browser can be shown; where not, Python would open one that draws in the terminal."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def listen(port: int | None) -> socket.socket:
@@ -99,7 +107,9 @@ def listen(port: int | None) -> socket.socket:
             reason = error
         else:
             return listener
-    raise UsageError(f"port {port} cannot be had: {reason}; allowed: one from 1024 to 65535, or 0 for any that is free")
+    raise UsageError(
+        f"port {port} cannot be had: {reason}; allowed: one from 1024 to 65535, or 0 for any that is free"
+    )
 
 
 class EndingServer(uvicorn.Server):
@@ -130,15 +140,8 @@ class EndingServer(uvicorn.Server):
         """Ask the server to end."""
         self.should_exit = True
 
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """As uvicorn does, but without raising the signal again when all is closed."""
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
-
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal: the second one ends the server without waiting."""
+        """Take a signal as the server's normal end, not raised again as uvicorn does; the second does not wait."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -150,13 +153,17 @@ class ImpatientProtocol(H11Protocol):
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for the request, but not for ever."""
+        """Wait for the first request, but not for ever."""
         super().connection_made(transport)
-        self._asked = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+        self._asked = self.loop.call_later(REQUEST_SECONDS, transport.abort)
 
-    def _give_up(self) -> None:
-        if self.cycle is None:  # no whole request yet
-            self.transport.abort()
+    def data_received(self, data: bytes) -> None:
+        """Wait no longer once a request is whole; a later one has as long from its first byte on."""
+        if self._asked is None:
+            self._asked = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+        super().data_received(data)
+        if self.cycle and not self.cycle.response_complete:
+            self._asked = _cancelled(self._asked)
 
     def pause_writing(self) -> None:
         """The client reads slower than we write, or not at all."""
@@ -166,7 +173,7 @@ class ImpatientProtocol(H11Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
         super().resume_writing()
-        _cancel(self._stalled)
+        self._stalled = _cancelled(self._stalled)
 
     def shutdown(self) -> None:
         """Close; what waits for a stalled client is dropped."""
@@ -177,12 +184,11 @@ class ImpatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
-        _cancel(self._asked)
-        _cancel(self._stalled)
+        self._asked, self._stalled = _cancelled(self._asked), _cancelled(self._stalled)
         super().connection_lost(exc)
 
 
-def _cancel(timer: asyncio.TimerHandle | None) -> None:
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
     if timer:
         timer.cancel()
 
@@ -194,8 +200,8 @@ def asset_table(folder: str) -> dict[str, Path]:
     'plotly.min.js'
     """
     plotly = find_spec("plotly")
-    assert plotly and plotly.submodule_search_locations  # a dependency of ours
-    table = {"plotly.js": Path(plotly.submodule_search_locations[0], "package_data", "plotly.min.js")}
+    assert plotly is not None, "plotly is a dependency"
+    table = {"plotly.js": Path(str(plotly.origin)).parent / "package_data" / "plotly.min.js"}
     for path in sorted((HERE / "assets" / folder).iterdir()):
         if path.suffix in MEDIA_TYPES:
             table[f"{folder}/{path.name}"] = path
@@ -206,5 +212,9 @@ def answer_asset(table: Mapping[str, Path], request: Request) -> Response:
     """The file of the table that the address names; 404 for any other."""
     path = table.get(request.path_params["name"])
     if path is None:
-        return Response(status_code=404)
-    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"})
+        raise HTTPException(404)
+    answer = FileResponse(path, media_type=MEDIA_TYPES[path.suffix], stat_result=path.stat())
+    answer.headers["cache-control"] = "no-cache"  # asked for again, but not sent again
+    if request.headers.get("if-none-match") == answer.headers["etag"]:
+        return Response(status_code=304, headers={"etag": answer.headers["etag"], "cache-control": "no-cache"})
+    return answer

@@ -15,9 +15,14 @@ from threading import Thread
 import psutil
 
 from convscope.errors import UsageError
-from convscope.web.dashboard import make_dashboard
+from convscope.web.dashboard import Dashboard
 from convscope.web.live import Live
 from convscope.web.server import serve
+
+
+def say_nothing(text: str) -> None:
+    """What warns a caller that wants silence."""
+
 
 LINGER_SECONDS = 60.0
 """A dashboard that was started beside a training ends so long after both the training and the last page."""
@@ -26,9 +31,15 @@ START_SECONDS = 15.0
 
 
 def watch(
-    folder: Path, *, port: int | None, open_browser: bool, say: Callable[[str], None], follow: int | None = None
+    folder: Path,
+    *,
+    port: int | None,
+    open_browser: bool,
+    say: Callable[[str], None],
+    warn: Callable[[str], None] = say_nothing,
+    follow: int | None = None,
 ) -> None:
-    """Show the runs of a folder until Ctrl-C; `say` is called with the page's address.
+    """Show the runs of a folder until Ctrl-C or SIGTERM; `say` is called with the page's address.
 
     `port` None is the usual one or the next that is free, 0 any that is free. With `follow`, the number of a process,
     the dashboard ends by itself a minute after that process has ended and no page is open.
@@ -36,15 +47,23 @@ def watch(
     """
     if not folder.is_dir():
         raise UsageError(f'no folder "{folder}"; runs go to runs/ unless --out names another: convscope run digits')
-    app, live = make_dashboard(folder)
+    dashboard = Dashboard(folder, warn=warn)
     tasks: set[asyncio.Task[None]] = set()
 
     def started(stop: Callable[[], None]) -> None:
         if follow is not None:
-            os.nice(5) if hasattr(os, "nice") else None  # the training comes first
-            tasks.add(asyncio.create_task(end_after(follow, live, stop)))
+            if hasattr(os, "nice"):
+                os.nice(5)  # the training comes first
+            tasks.add(asyncio.create_task(end_after(follow, dashboard.live, stop)))
 
-    serve(app, port=port, open_browser=open_browser, say=say, close_streams=live.close, on_start=started)
+    serve(
+        dashboard.app,
+        port=port,
+        open_browser=open_browser,
+        say=say,
+        close_streams=dashboard.live.close,
+        on_start=started,
+    )
 
 
 async def end_after(number: int, live: Live, stop: Callable[[], None]) -> None:
