@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from convscope import __version__
+from convscope.comparison import compare_runs, train_recipes
 from convscope.console import print_address, print_results, say
 from convscope.errors import ConvscopeError, ResourceError
 from convscope.flags import (
@@ -23,7 +24,7 @@ from convscope.flags import (
     SubjectFlags,
     TrainFlags,
 )
-from convscope.jobs import print_run, read_dataset, resume_training, train_run
+from convscope.jobs import print_run, read_dataset, resume_training
 from convscope.methods import METHODS
 from convscope.subject import draw_film, open_subject
 
@@ -51,7 +52,7 @@ def run(
     dataset
         A dataset's name (see: convscope datasets), or folder:PATH for your own images.
     """
-    train_run(dataset, flags, data, output, report=True)
+    train_recipes(dataset, flags, data, output, report=True)
 
 
 @app.command
@@ -70,7 +71,7 @@ def train(
     dataset
         A dataset's name (see: convscope datasets), or folder:PATH for your own images.
     """
-    train_run(dataset, flags, data, output, report=False)
+    train_recipes(dataset, flags, data, output, report=False)
 
 
 @app.command
@@ -102,6 +103,24 @@ def report(run: str, /, *, budget: str | None = None, output: Output = DEFAULT_O
 
     opened = open_run(run)
     print_run(opened.path, read_dataset(opened, output), output, report=True, budget=budget)
+
+
+@app.command
+def compare(
+    *runs: str,
+    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> None:
+    """Hold runs against each other on one page: curves, settings, classes, layers, channels.
+
+    Parameters
+    ----------
+    runs
+        Run folders, or one folder that holds them.
+    out
+        The page; otherwise beside the runs where they lie together, else here.
+    """
+    compare_runs(runs, out, output)
 
 
 @app.command

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convscope.console import print_results, say, show_work
-from convscope.errors import ConvscopeError, DataError, Interrupted, NumericsError, UsageError
+from convscope.errors import DataError, Interrupted, NumericsError, UsageError
 from convscope.flags import DataFlags, Output, TrainFlags
 from convscope.jobs import (
     StopSignals,
@@ -21,6 +21,7 @@ from convscope.jobs import (
     overrides,
     run_results,
     train_run,
+    watch_beside,
     weights_place,
 )
 from convscope.tables import look_up
@@ -50,6 +51,10 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     # Mistakes in flags are told before the images are read, or even downloaded.
     named = [get_recipe(name) for name in flags.recipe]
     early = [override_recipe(recipe, **overrides(flags)) for recipe in named or [default_recipe(0)]]
+    if len({recipe.batch_size for recipe in early}) > 1:
+        flags = dataclasses.replace(flags, set=(*flags.set, f"batch_size={early[0].batch_size}"))
+        say(f"batch size {early[0].batch_size} for all, as {early[0].name} has it; another: --set batch_size=VALUE")
+        early = [override_recipe(recipe, **overrides(flags)) for recipe in named]
     _check_comparable(early)
     look_up(MODELS, early[0].model, kind="model")
     select_device(flags.device)
@@ -76,6 +81,8 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     }
     for path, recipe in planned.items():
         _check_same(path, recipe, images, weights)
+    if flags.watch:
+        watch_beside(folder, output)
     again = command_line() if flags.out else f"{command_line()} --out {folder}"
     start = {"dataset_options": options, "weights": weights, "device": flags.device, "report": report}
     try:
@@ -89,14 +96,13 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
 
 def _check_comparable(recipes: Sequence[Recipe]) -> None:
     """Raise UsageError unless the recipes differ, and can begin from the same weights on the same data order."""
-    settled_by = {"model": "--model NAME", "batch_size": "--set batch_size=VALUE", "seed": "--seed VALUE"}
+    settled_by = {"model": "--model NAME", "seed": "--seed VALUE"}
     for key, flag in settled_by.items():
         values = {recipe.name: getattr(recipe, key) for recipe in recipes}
         if len(set(values.values())) > 1:
-            what = key.replace("_", " ")
             said = ", ".join(f"{name} {value}" for name, value in values.items())
             raise UsageError(
-                f"the recipes differ in {what} ({said}), so they cannot begin from the same weights and see the same "
+                f"the recipes differ in {key} ({said}), so they cannot begin from the same weights and see the same "
                 f"batches; one for all: {flag}; or train each for itself, then: convscope compare RUN RUN"
             )
     for first, second in combinations(recipes, 2):
@@ -104,8 +110,8 @@ def _check_comparable(recipes: Sequence[Recipe]) -> None:
             raise UsageError(f'two recipes are called "{second.name}"; allowed: each once, by a name of its own')
         if dataclasses.replace(first, name="", summary="") == dataclasses.replace(second, name="", summary=""):
             raise UsageError(
-                f"{first.name} and {second.name} are the same training with these flags: what tells them apart begins "
-                "after its end; allowed: more --epochs, or a shorter first phase, as in --set phases.0.epochs=1"
+                f"{first.name} and {second.name} are the same training with these flags: what tells them apart "
+                "begins after its end; allowed: more --epochs, or a shorter first phase, as in --set phases.0.epochs=1"
             )
 
 

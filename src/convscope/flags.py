@@ -66,6 +66,10 @@ class TrainFlags:
     """cpu, cuda or cuda:1; auto takes a CUDA GPU where there is one."""
     out: Path | None = None
     """The run folder to make, or for several runs the folder of theirs; otherwise one under runs/."""
+    watch: bool = False
+    """Show it live in the browser, from a process of its own; see: convscope watch."""
+    log: tuple[str, ...] = ()
+    """Pass numbers and film on to tensorboard, visdom, wandb or mlflow as well; may be given several times."""
 
 
 @Parameter(name="*")

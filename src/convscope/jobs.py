@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from convscope.console import TrainingDisplay, print_results, say, show_work
+from convscope.console import TrainingDisplay, print_address, print_results, say, show_work
 from convscope.errors import Interrupted, UsageError
 from convscope.flags import DataFlags, Output, TrainFlags
 from convscope.tables import look_up
@@ -72,6 +72,8 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     if images.skipped:
         say(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
     path = flags.out or new_run_path(dataset.rpartition("/")[2], recipe.name)
+    if flags.watch:
+        watch_beside(path.parent, output)
     with StopSignals() as stop:
         events = start_run(
             path,
@@ -87,6 +89,18 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
         )
         follow(events, stop, output, again=f"convscope resume {path}")
     print_run(path, images, output, report=report)
+
+
+def watch_beside(folder: Path, output: Output) -> None:
+    """Start the dashboard of a folder, and print its address."""
+    from convscope.web.watch import start_beside
+
+    folder.mkdir(parents=True, exist_ok=True)
+    address = start_beside(folder, open_browser=sys.stderr.isatty(), say=say)
+    if address and output.json:
+        say(f"url: {address}")
+    elif address:
+        print_address(address)
 
 
 def anywhere(dataset: str) -> str:
