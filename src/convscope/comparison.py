@@ -111,7 +111,7 @@ def _check_comparable(recipes: Sequence[Recipe]) -> None:
         if dataclasses.replace(first, name="", summary="") == dataclasses.replace(second, name="", summary=""):
             raise UsageError(
                 f"{first.name} and {second.name} are the same training with these flags: what tells them apart "
-                "begins after its end; allowed: more --epochs, or a shorter first phase, as in --set phases.0.epochs=1"
+                "begins after its end; allowed: more --epochs, or a shorter first phase: --set phases.0.epochs=1"
             )
 
 
