@@ -14,9 +14,12 @@ import pytest
 import torch
 from PIL import Image
 from test_charts import run_events
+from test_film import STEPS, plant_film
 from test_results import small
 from torch import nn
 
+from convscope.training.folder import read_events
+from convscope.training.frames import frame_path
 from convscope.types import Augmentation, Network, Phase, Recipe
 from convscope.web.report import write_report
 
@@ -258,3 +261,42 @@ def test_perfect_network_and_stages_by_name(tmp_path):
     assert "Feature maps of conv2, 2 channels of 12×12" in page.text
     assert "faint channels: 1" in page.text
     assert "These images are grey" in page.text
+
+
+def test_film_plays_in_the_page_and_stands_still_where_it_must(tmp_path):
+    network, dataset = small()
+    run = plant_film(tmp_path)
+    events = read_events(run)
+    written = write_report(run, network=network, dataset=dataset, events=events, config={})
+    page = Page(written.read_text("utf-8"))
+    moving, still = [attrs for attrs in page.all("img") if "film" in attrs["alt"]]
+    for attrs, kind, count in ((moving, "webp", len(STEPS)), (still, "png", 1)):
+        assert attrs["src"].startswith(f"data:image/{kind};base64,")
+        data = base64.b64decode(attrs["src"].partition(",")[2])
+        assert data == (run / "pictures" / f"film{'' if kind == 'webp' else '-last'}.{kind}").read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            assert (getattr(image, "n_frames", 1), image.size) == (count, (int(attrs["width"]), int(attrs["height"])))
+    words = re.sub(r"\s+", " ", page.text)
+    assert "a film of 5 frames. Recording it took 0.1 s, 1.2 % of the training's time" in words
+    assert "a colour means the same value in every frame" in words
+    style = written.read_text("utf-8")
+    assert "@media (prefers-reduced-motion: reduce), print {\n  .film img { display: none; }" in style
+    for step in STEPS:
+        frame_path(run, step).write_bytes(b"damaged")
+    page = Page(write_report(run, network=network, dataset=dataset, events=events, config={}).read_text("utf-8"))
+    assert "Not drawn: none of the film's 5 frames can be read" in page.text
+
+
+def test_run_without_a_film_has_no_section_of_it(written, page):
+    assert "as they formed" not in page.text
+    assert not [attrs for attrs in page.all("img") if "film" in attrs["alt"]]
+
+
+def test_nothing_is_said_twice_in_a_section(page):
+    for section in re.split(
+        r"(?=The patterns that|The images that excite|Reconstructions from|What speaks)", page.text
+    ):
+        sentences = [each for each in re.split(r"(?<=\.)\s+", section) if len(each) > 60]
+        assert len(sentences) == len(set(sentences))
+    assert "relus" not in page.text
+    assert "target index" not in page.text

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from convscope.types import Event, Picture, Progress, no_progress
 from convscope.web.animation import check_animation, save_animation
 from convscope.web.film_sheet import Panel, Span, draw_sheet
 from convscope.web.frame_pictures import film_scale, filters_picture, frame_scale
+from convscope.web.story import Story
 
 if TYPE_CHECKING:
     from convscope.methods.needs import Channels
@@ -26,8 +27,6 @@ SHOWS: tuple[Show, ...] = ("filters", "patterns", "both")
 
 HOLD = 2.0
 """Seconds that the last frame stays."""
-
-OPTIMIZERS = {"sgd": "SGD", "adam": "Adam"}
 
 
 class Film(NamedTuple):
@@ -104,16 +103,19 @@ def draw_film(
     """The film's images; `compact` leaves out the panel of the start. See `render_film`."""
     info = read_info(run)
     told = [event.step for event in events if event.kind == "film"]
-    if info is None or not told:
+    if info is None:
         raise UsageError(f"{run} has no film: it was trained without one; to get one, train it anew")
-    frames, caption = list[Frame](), list[str]()
+    if not told:
+        raise UsageError(f"the film of {run} has no frame yet; its first comes when the training begins")
+    caption: list[str] = []
     panels: dict[int, list[Panel]] = {}
     skipped = 0
     if show != "patterns":
         frames = _read_frames(run, told)
         skipped += len(set(told)) - len(frames)
-        panels = _filter_panels(info, frames, compact=compact or show == "both")
-        caption.append(_filters_reading(frames[0], compact=compact or show == "both"))
+        compact = compact or show == "both"
+        panels = _filter_panels(info, frames, compact=compact)
+        caption.append(_filters_reading(frames[0], compact=compact))
     if show != "filters":
         from convscope.web.film_patterns import follow_patterns, patterns_reading
 
@@ -127,13 +129,14 @@ def draw_film(
         skipped -= len(patterns)
         panels = _with_patterns(panels, patterns)
         caption.append(patterns_reading())
-    story = _Story(events)
+    story = Story(events)
     images: list[np.ndarray] = []
     for number, (step, shown) in enumerate(panels.items()):
         taken = [each / story.last for each in panels]
-        images.append(draw_sheet(shown, story.words(step), now=step / story.last, spans=story.spans, taken=taken))
+        spans = [Span(*span) for span in story.spans()]
+        images.append(draw_sheet(shown, story.words(step), now=step / story.last, spans=spans, taken=taken))
         progress("drawing the film", number + 1, len(panels))
-    caption.append("Frames lie ever farther apart in time, as the marks on the line below say.")
+    caption.append("Frames lie ever farther apart, as the marks on the time line show.")
     return Sheets(images, list(panels), skipped, " ".join(caption))
 
 
@@ -160,7 +163,8 @@ def _filter_panels(info: FilmInfo, frames: Sequence[Frame], *, compact: bool) ->
         picture = filters_picture(info, frame, limit=limit)
         return Panel(f"{heading}, ±{limit:.2g}", replace(picture, captions=()))
 
-    before = [] if compact else [panel(f"before: filters of {info.filter_layer}", frames[0], limit)]
+    said = _said_before(frames[0].step)
+    before = [] if compact else [panel(f"{said}: filters of {info.filter_layer}", frames[0], limit)]
     now = f"now: filters of {info.filter_layer}"
     return {
         frame.step: [*before, panel(now, frame, limit), panel("their change", change, change_limit)]
@@ -171,7 +175,7 @@ def _filter_panels(info: FilmInfo, frames: Sequence[Frame], *, compact: bool) ->
 def _with_patterns(panels: dict[int, list[Panel]], patterns: dict[int, Picture]) -> dict[int, list[Panel]]:
     """The panels of each step, where there are any, with the first and the newest patterns beside them."""
     first = patterns[min(patterns)]
-    before = Panel(f"before: {first.title}", first)
+    before = Panel(f"{_said_before(min(patterns))}: {first.title}", first)
     shown: dict[int, list[Panel]] = {}
     for step in panels or patterns:
         newest = max((each for each in patterns if each <= step), default=min(patterns))
@@ -180,46 +184,17 @@ def _with_patterns(panels: dict[int, list[Panel]], patterns: dict[int, Picture])
     return shown
 
 
+def _said_before(step: int) -> str:
+    """What the first frame shows, in a word."""
+    return f"after step {step:,}" if step else "before"
+
+
 def _filters_reading(first: Frame, *, compact: bool) -> str:
     """How to read the filters."""
-    start = "before training" if first.step == 0 else f"after step {first.step:,}, the first frame left"
-    before = "" if compact else f"as they were {start}; "
+    start = "training began" if first.step == 0 else f"step {first.step:,}, the first frame that is left"
+    before = "" if compact else "before training, " if first.step == 0 else f"after step {first.step:,}, "
     return (
-        f"The filters of the first convolution {before}as they are at each step; and their change since {start}, on "
-        "a scale of its own. Mid grey is zero. In each panel a colour means the same value in every frame: its scale "
-        "ends at the number above it, beyond which few values lie."
+        f"The filters of the first convolution {before}at each step, and their change since {start}, on a scale of "
+        "its own. Mid grey is zero. In each panel a colour means the same value in every frame: its scale ends at "
+        "the number above it, beyond which few values lie."
     )
-
-
-class _Story:
-    """What the log says of when each frame was taken."""
-
-    def __init__(self, events: Sequence[Event]) -> None:
-        start = next((event.data for event in events if event.kind == "start"), {})
-        self._epoch = start.get("steps_per_epoch")
-        self._phases = [event.data for event in events if event.kind == "phase"]
-        self._accuracies = [(event.step, event.data["test_accuracy"]) for event in events if event.kind == "eval"]
-        self.last = max([1, *(event.step for event in events)])
-        self.spans = [
-            Span(phase["first_step"] / self.last, min(phase["last_step"] / self.last, 1.0), _optimizer(phase))
-            for phase in self._phases
-        ]
-
-    def words(self, step: int) -> str:
-        """Step, epoch, phase, and the newest test accuracy."""
-        words = [f"step {step:,}"]
-        if self._epoch:
-            words.append(f"epoch {step / self._epoch:.1f}")
-        phase = next((each for each in reversed(self._phases) if each["first_step"] < max(step, 1)), None)
-        if phase:
-            words.append(f"phase {phase['index'] + 1}, {_optimizer(phase)}")
-        known = [(at, accuracy) for at, accuracy in self._accuracies if at <= step]
-        if known:
-            at, accuracy = known[-1]
-            words.append(f"test accuracy {100 * accuracy:.1f} %" + (f" at step {at:,}" if at < step else ""))
-        return "  ·  ".join(words)
-
-
-def _optimizer(phase: Mapping[str, Any]) -> str:
-    """The phase's optimizer as people write it."""
-    return OPTIMIZERS.get(phase["optimizer"], phase["optimizer"])

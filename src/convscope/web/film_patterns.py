@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -87,8 +88,8 @@ def patterns_reading() -> str:
     )
 
 
-def _shown(images: Tensor) -> Tensor:
-    """The images (N, 3, H, W) as RGB, no larger than there is room for."""
+def _shown(images: Tensor) -> np.ndarray:
+    """The images (N, C, H, W) as RGB (N, 3, h, w), no larger than there is room for."""
     longer = max(images.shape[2:])
     if longer > LARGEST:
         images = F.interpolate(images, scale_factor=LARGEST / longer, mode="area")

@@ -116,17 +116,18 @@ def write_report(
 def _readings(captions: Sequence[str]) -> list[str]:
     """What is to be read below each of a section's pictures: of its caption, what was not said above.
 
-    Where neighbours have the same caption, it stands below the last.
+    Where neighbours have the same caption, it stands below the last. What is in brackets makes no new sentence.
 
-    >>> _readings(["White is zero. One.", "White is zero. One.", "White is zero. Two."])
+    >>> _readings(["White is zero. One.", "White is zero. One.", "White is zero (0.2). Two."])
     ['', 'White is zero. One.', 'Two.']
     """
     readings: list[str] = []
     said: set[str] = set()
     for caption, after in zip(captions, [*captions, None][1:], strict=True):
         sentences = re.split(r"(?<=\.) ", caption) if caption != after else []
-        readings.append(" ".join(sentence for sentence in sentences if sentence not in said))
-        said |= set(sentences)
+        bare = [re.sub(r" \([^)]*\)", "", sentence) for sentence in sentences]
+        readings.append(" ".join(each for each, key in zip(sentences, bare, strict=True) if key not in said))
+        said |= set(bare)
     return readings
 
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from convscope.hooks import frozen_eval, like_model
 from convscope.training.evaluate import evaluation_batch
 from convscope.types import Dataset, Event, Network
-
-OPTIMIZERS: dict[str, str] = {"sgd": "SGD", "adam": "Adam"}
+from convscope.web.story import OPTIMIZERS
 
 
 class Predictions(NamedTuple):
