@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from convscope.errors import UsageError
 from convscope.hooks import (
+    changed_outputs,
     convolutions,
     frozen_eval,
     list_layers,
@@ -118,6 +119,28 @@ def test_recorded_input_is_what_the_layer_before_gave(block):
     with pytest.raises(UsageError, match='layer "unused" does not run in the forward pass of InPlaceBlock'):
         record_input(block, x, "unused")
     assert not block.unused._forward_pre_hooks
+
+
+def test_changed_outputs_are_what_the_rest_of_the_pass_reads(block):
+    x = torch.randn(2, 3, 6, 6)
+    calls: list[str] = []
+    conv = nn.functional.conv2d(x, block.conv.weight, block.conv.bias, padding=1)
+
+    def change(name: str, given: Tensor, output: Tensor) -> Tensor | None:
+        calls.append(name)
+        if name == "bn":
+            torch.testing.assert_close(given, conv.clamp(min=0))
+            return torch.full_like(output, 2)
+        return None
+
+    before = state(block.eval())
+    with torch.no_grad():
+        with changed_outputs(block, ["conv", "bn", "relu"], change):
+            torch.testing.assert_close(block(x), (2 + x).clamp(min=0))
+        with pytest.raises(ZeroDivisionError), changed_outputs(block, ["conv"], lambda *_: 1 // 0):
+            block(x)
+    assert calls == ["conv", "relu", "bn", "relu"]
+    assert state(block) == before
 
 
 @pytest.mark.parametrize("fails", [False, True])

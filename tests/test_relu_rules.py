@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, record_outputs
-from convscope.relu_rules import ReluRule
+from convscope.relu_rules import OpenRelus, ReluRule
 
 SPELLINGS = {
     "module": nn.ReLU(),
@@ -204,3 +204,19 @@ def test_what_was_changed_after_its_relu_is_not_recorded_before_it():
         torch.testing.assert_close(got, block(x))
     with torch.inference_mode():
         record_outputs(nn.Sequential(nn.ReLU()), x, ["0"], before_relu=True)
+
+
+@pytest.mark.parametrize("relu", [*SPELLINGS.values(), *SATURATING.values()], ids=[*SPELLINGS, *SATURATING])
+def test_an_open_relu_gives_what_came_and_its_gradient(relu):
+    x = X.clone().requires_grad_()
+    with OpenRelus():
+        y = relu(x * 1)
+    assert y.tolist() == X.tolist()
+    assert torch.autograd.grad(y, x, G)[0].tolist() == G.tolist()
+    assert relu(X * 1).tolist() != X.tolist()
+
+
+def test_open_relus_leave_other_functions_alone():
+    with OpenRelus():
+        assert F.gelu(X).tolist() == F.gelu(X).tolist()
+        assert X.clamp(-1, 1).tolist() == [-1, -1, 1, 1, 1, 1]

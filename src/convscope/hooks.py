@@ -177,6 +177,32 @@ def _watch(modules: Mapping[str, nn.Module], see: Callable[[str, nn.Module, Any]
 
 
 @contextmanager
+def changed_outputs(
+    model: nn.Module, layers: Iterable[str], change: Callable[[str, Tensor, Tensor], Tensor | None]
+) -> Generator[None]:
+    """Within it, each named layer gives what change(name, given, output) returns; its own output for None.
+
+    `given` is the layer's first input, after the layer ran. It is called each time that one of them runs, in the
+    order in which they end, but for layers that take or give no tensor. `layers` are dotted names.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.ReLU())
+    >>> with changed_outputs(model, ["0"], lambda name, given, output: output - 1):
+    ...     model(torch.tensor([[0.0, 3.0]])).tolist()
+    [[0.0, 2.0]]
+    """
+
+    def hook(name: str, _module: nn.Module, given: tuple[Any, ...], output: Any) -> Tensor | None:
+        if isinstance(output, Tensor) and given and isinstance(given[0], Tensor):
+            return change(name, given[0], output)
+        return None
+
+    with ExitStack() as hooks:
+        for name in layers:
+            hooks.enter_context(model.get_submodule(name).register_forward_hook(partial(hook, name)))
+        yield
+
+
+@contextmanager
 def frozen_eval(model: nn.Module) -> Generator[nn.Module]:
     """The model in evaluation mode with no gradients for its parameters; afterwards, exactly as it was.
 

@@ -104,6 +104,28 @@ class ReluRule(TorchFunctionMode):
         return output
 
 
+class OpenRelus(TorchFunctionMode):
+    """Within it, every ReLU of a model's forward pass gives its input as it came, as one does where all is positive.
+
+    So what lies between two layers' weights becomes what it is for signals that pass. ReLUs are met as in `ReluRule`.
+
+    >>> with OpenRelus():
+    ...     torch.relu(torch.tensor([-1.0, 2.0])).tolist()
+    [-1.0, 2.0]
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Calls func, or gives the input back where func is a ReLU."""
+        met = _rectifier(func, args, kwargs or {})
+        return func(*args, **(kwargs or {})) if met is None else met.values
+
+
 def _version(output: Tensor) -> int:
     """How often the tensor was changed in place; inference tensors do not count that."""
     return 0 if output.is_inference() else output._version
