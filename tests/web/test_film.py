@@ -46,8 +46,9 @@ def plant_film(run: Path) -> Path:
     network, _ = small()
     events = [Event("start", 0, 0.0, {"resumed": False, "steps_per_epoch": 10})]
     for index, optimizer in enumerate(("adam", "sgd")):
-        phase = {"index": index, "optimizer": optimizer, "first_step": 20 * index, "last_step": 20 * index + 20}
-        events.append(Event("phase", 20 * index, 2.0 * index, phase))
+        phase = {"index": index, "optimizer": optimizer, "learning_rate": 0.1, "schedule": "constant"}
+        span = {"first_step": 20 * index, "last_step": 20 * index + 20, "epoch": 2.0 * index}
+        events.append(Event("phase", 20 * index, 2.0 * index, {**phase, **span}))
     for number, (step, filters) in enumerate(zip(STEPS, planted_filters(), strict=True)):
         maps = np.zeros((2, 4, 4, 4), np.float16)
         size = write_frame(run, Frame(step, filters, {"0": maps}, np.zeros((2, 3), np.float16), []))
