@@ -209,9 +209,10 @@ def compare_runs(names: Sequence[str], out: Path | None, output: Output) -> None
 
 def _runs_of(name: str) -> list[Path]:
     """The run of that name, or those in a folder of runs. Raises UsageError where there is none."""
-    from convscope.training.folder import find_run
+    from convscope.training.folder import find_run, read_config
 
-    inside = sorted(path.parent for path in Path(name).glob("*/run.json"))
+    inside = [path.parent for path in Path(name).glob("*/run.json")]
+    inside.sort(key=lambda path: str(read_config(path)["started"]))
     return inside if inside and not (Path(name) / "run.json").exists() else [find_run(name)]
 
 

@@ -19,7 +19,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from convscope.types import Event
-from convscope.web.results import OPTIMIZERS, wilson_interval
+from convscope.web.results import wilson_interval
+from convscope.web.story import optimizer_name
 
 # Okabe and Ito's blue and vermilion: told apart by colour-blind readers, and by lightness when printed in grey.
 TRAIN, TEST, INK, QUIET, RULE = "#0072b2", "#d55e00", "#22242b", "#71747f", "#dcdee5"
@@ -59,7 +60,7 @@ WIDTH = 7.0  # inches
 
 
 @contextmanager
-def _look() -> Generator[None]:
+def look() -> Generator[None]:
     """Matplotlib's defaults with ours on top, whatever the machine's own settings are; put back afterwards."""
     with style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's font will have it; a PNG shows a box
@@ -74,7 +75,7 @@ def curves(events: Iterable[Event]) -> Figure:
     phases = [event.data for event in events if event.kind == "phase"]
     ends = [event for event in events if event.kind == "end" and "train_loss" in event.data]
     last = max((event.step for event in events), default=0) or 1
-    with _look():
+    with look():
         figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
         ribbon, loss, accuracy, rate = figure.subplots(
             4, 1, sharex=True, gridspec_kw={"height_ratios": [0.32, 3, 3, 1.1]}
@@ -84,7 +85,7 @@ def curves(events: Iterable[Event]) -> Figure:
             _line(axes, evals, f"train_{key}", color=TRAIN, linewidth=1.8, label="train, epoch so far")
             _line(axes, evals, f"test_{key}", color=TEST, linewidth=1.8, marker="o", markersize=3.5, label="test")
             _line(axes, ends[-1:], f"train_{key}", color=TRAIN, marker="D", linestyle="", label="train, afterwards")
-        _log_scale(loss)
+        log_scale(loss)
         loss.set_ylabel("loss (log scale)")
         accuracy.set_ylabel("accuracy")
         accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -92,7 +93,7 @@ def curves(events: Iterable[Event]) -> Figure:
         _line(rate, train, "learning_rate", color=INK, linewidth=1.4)
         peaks = [phase["learning_rate"] for phase in phases if phase["learning_rate"] > 0]
         if peaks and max(peaks) > 10 * min(peaks):
-            _log_scale(rate)
+            log_scale(rate)
             rate.set_ylim(bottom=min(peaks) / 30)
         else:
             rate.set_ylim(bottom=0)
@@ -103,7 +104,7 @@ def curves(events: Iterable[Event]) -> Figure:
         for border in [phase["first_step"] for phase in phases if 0 < phase["first_step"] < last]:
             for axes in (loss, accuracy, rate):
                 axes.axvline(border, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
-        _epochs(ribbon, evals or train)
+        epochs_above(ribbon, evals or train)
         figure.align_ylabels([loss, accuracy, rate])
     return figure
 
@@ -116,7 +117,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     count = len(class_names)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     rows, columns = np.nonzero(matrix)
-    with _look():
+    with look():
         figure = Figure(figsize=(WIDTH, WIDTH * 0.92), layout="constrained")
         axes = figure.subplots()
         axes.grid(visible=False)
@@ -128,11 +129,11 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
         hits.set_rasterized(count > 30)
         axes.add_collection(hits)
         if count <= 20:
-            look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if count <= 12 else 7}
+            centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if count <= 12 else 7}
             for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
-                axes.text(x, y, f"{matrix[y, x]}", weight="bold" if y == x else "normal", **look)
+                axes.text(x, y, f"{matrix[y, x]}", weight="bold" if y == x else "normal", **centred)
         size = max(3.5, min(9.0, 320 / count))
-        labels = [_short(name) if count <= MOST_LABELS else "" for name in class_names]
+        labels = [short(name) if count <= MOST_LABELS else "" for name in class_names]
         axes.set_xticks(range(count), labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
         axes.set_yticks(range(count), labels, fontsize=size)
         axes.set(
@@ -155,7 +156,7 @@ def class_accuracy(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     order = sorted(np.flatnonzero(totals).tolist(), key=lambda index: (-right[index] / totals[index], index))
     if len(order) > 40:
         order = order[:20] + order[-20:]
-    with _look():
+    with look():
         figure = Figure(figsize=(WIDTH, 0.7 + 0.25 * len(order)), layout="constrained")
         axes = figure.subplots()
         axes.grid(visible=False, axis="y")
@@ -166,7 +167,7 @@ def class_accuracy(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
             axes.plot([low, high], [place, place], color=INK, linewidth=1.2)
             axes.text(1.015, place, f"{share:.1%}", va="center")
         axes.axvline(right.sum() / max(totals.sum(), 1), color=TEST, linewidth=1.2, linestyle=(0, (4, 3)))
-        axes.set_yticks(range(len(order)), [_short(class_names[index]) for index in order])
+        axes.set_yticks(range(len(order)), [short(class_names[index]) for index in order])
         axes.set(xlim=(0, 1), ylim=(len(order) - 0.4, -0.6), xlabel="test accuracy")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.tick_params(axis="y", length=0)
@@ -176,7 +177,7 @@ def class_accuracy(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
 def svg(figure: Figure, *, name: str, label: str) -> str:
     """The figure as an SVG element for a page: ids of its own, the page's colours, a label for who cannot see it."""
     file = io.StringIO()
-    with _look():
+    with look():
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
@@ -194,7 +195,7 @@ def svg(figure: Figure, *, name: str, label: str) -> str:
 def png(figure: Figure, provenance: Mapping[str, str] | None = None) -> bytes:
     """The figure as PNG on white, with its provenance inside."""
     file = io.BytesIO()
-    with _look():
+    with look():
         figure.savefig(file, format="png", facecolor="white", metadata={"Software": None, **(provenance or {})})
     return file.getvalue()
 
@@ -206,7 +207,7 @@ def _line(axes: Axes, events: Sequence[Event], key: str, **look: Any) -> None:
         axes.plot(*zip(*points, strict=True), **look)
 
 
-def _log_scale(axes: Axes) -> None:
+def log_scale(axes: Axes) -> None:
     """A vertical log scale whose labels are plain numbers."""
     axes.set_yscale("log", nonpositive="clip")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -219,8 +220,7 @@ def _ribbon(axes: Axes, phases: Sequence[Mapping[str, Any]], last: int) -> None:
     for number, phase in enumerate(phases):
         first, final = phase["first_step"], min(phase["last_step"], last)
         axes.axvspan(first, final, color=INK, alpha=0.14 if number % 2 else 0.07, linewidth=0)
-        optimizer = OPTIMIZERS.get(str(phase["optimizer"]), str(phase["optimizer"]))
-        words = [optimizer, f"{phase['learning_rate']:g}", str(phase["schedule"])]
+        words = [optimizer_name(phase), f"{phase['learning_rate']:g}", str(phase["schedule"])]
         room = round((final - first) / last * 90)  # characters
         texts = [", ".join(words[:count]) for count in (3, 2, 1)]
         text = next((text for text in texts if len(text) <= room), "")
@@ -231,7 +231,7 @@ def _ribbon(axes: Axes, phases: Sequence[Mapping[str, Any]], last: int) -> None:
     axes.tick_params(bottom=False, labelbottom=False)
 
 
-def _epochs(axes: Axes, events: Sequence[Event]) -> None:
+def epochs_above(axes: Axes, events: Sequence[Event]) -> None:
     """A second scale above the first: epochs."""
     if not events or not events[-1].step:
         return
@@ -244,6 +244,6 @@ def _epochs(axes: Axes, events: Sequence[Event]) -> None:
     above.spines[:].set_visible(False)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """A class's name, cut to what a chart has room for."""
     return name if len(name) <= 18 else f"{name[:17]}…"
