@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from convscope.types import Phase as Phase
     from convscope.types import Picture as Picture
     from convscope.types import Recipe as Recipe
+    from convscope.web.live_curves import live_curves as live_curves
     from convscope.web.report import write_report as write_report
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _PLACES = {
     "load_dataset": "convscope.data",
@@ -55,6 +56,7 @@ _PLACES = {
     "Event": "convscope.types",
     "train": "convscope.training.loop",
     "start_run": "convscope.training.run",
+    "live_curves": "convscope.web.live_curves",
     "open_run": "convscope.training.run",
     "Network": "convscope.types",
     "zoo_network": "convscope.models.zoo",
