@@ -13,19 +13,19 @@ export class Card {
   #name = element("h3", {});
   #when = element("p", { class: "note" });
   #note = element("p", { class: "note about" });
-  #filters = picturePlace("Filters");
-  #maps = picturePlace("Maps");
+  #filters = picturePlace("filters");
+  #maps = picturePlace("maps");
   #probabilities = new Probabilities();
   #canvas = element("canvas", { role: "img" });
   #confused = element("p", { class: "note" });
   #matrixTitle = element("h4", {}, "Confusion matrix");
-  #confusion = element("div", { class: "part" }, this.#matrixTitle, this.#canvas, this.#confused);
+  #confusion = element("div", { class: "part confusion" }, this.#matrixTitle, this.#canvas, this.#confused);
   #layers = new Layers();
   #drawn = null; // {matrix, names, place}
 
   constructor(store) {
     this.#store = store;
-    const head = element("header", {}, element("i", { class: "swatch" }), this.#name, this.#when);
+    const head = element("header", {}, this.#name, this.#when);
     const parts = [this.#filters.root, this.#maps.root, this.#probabilities.root, this.#confusion, this.#layers.root];
     this.root = element("article", { class: "card" }, head, this.#note, element("div", { class: "parts" }, ...parts));
     this.#canvas.addEventListener("pointermove", (event) => this.#readCell(event));
@@ -118,8 +118,8 @@ function reason(run, film, frame, error) {
 /** A picture with a heading, which keeps what it shows until the next is ready. */
 function picturePlace(name) {
   const image = element("img", { alt: "" });
-  const heading = element("h4", {}, name);
-  const root = element("div", { class: "part picture" }, heading, image);
+  const heading = element("h4", {});
+  const root = element("div", { class: `part ${name}` }, heading, image);
   const show = async (coming, title, about, isNewest) => {
     const source = coming && (await coming.catch(() => null));
     if (!isNewest()) return;

@@ -1,13 +1,15 @@
 // The charts on the page: drawn no more often than they can be, zoomed together, exported one by one.
-import { element } from "./dom.js";
+import { element, say } from "./dom.js";
 import { exportChart } from "./export.js";
 import { axisUnit, CHARTS, drawFigure } from "./figures.js";
+import { loadPlotly } from "./plotly_loader.js";
 
 const REST = 9; // drawing takes at most one part in ten of the time, so that a training beside it is left alone
 const SHORTEST = 150; // milliseconds between two drawings
 
 export class Charts {
   #charts;
+  #plotly = null;
   #scene = null;
   #yRanges = {}; // by chart, as plotly counts: what was zoomed to
   #timer = 0;
@@ -28,13 +30,21 @@ export class Charts {
         place.seen = isIntersecting;
         if (isIntersecting && place.stale) this.#schedule();
       }
+    }, { rootMargin: "200px" });
+    const resized = new ResizeObserver((entries) => {
+      for (const { target } of entries) if (target.layout) this.#plotly.Plots.resize(target);
     });
-    const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => target.layout && Plotly.Plots.resize(target)));
     for (const { plot } of this.#charts) {
       seen.observe(plot);
       resized.observe(plot);
     }
-    if (!globalThis.Plotly) addEventListener("load", () => this.#schedule(), { once: true });
+    loadPlotly().then(
+      (plotly) => {
+        this.#plotly = plotly;
+        this.#schedule();
+      },
+      (error) => this.#charts.forEach(({ plot }) => say(plot, error.message)),
+    );
   }
 
   /** Draws the scene, soon. */
@@ -59,13 +69,13 @@ export class Charts {
     });
     for (const place of this.#charts) {
       if (place.stale || !place.drawn || place.drawn !== cursors.length) continue;
-      if (place.seen) Plotly.relayout(place.plot, changes);
+      if (place.seen) this.#plotly.relayout(place.plot, changes);
       else place.stale = true;
     }
   }
 
   #schedule() {
-    if (!globalThis.Plotly || this.#timer) return;
+    if (!this.#plotly || this.#timer) return;
     const wait = Math.max(0, this.#began + this.#pause - performance.now());
     this.#timer = setTimeout(() => requestAnimationFrame(() => this.#drawStale()), wait); // never in a hidden tab
   }
@@ -79,8 +89,9 @@ export class Charts {
       place.stale = false;
       place.drawn = this.#scene.runs.length;
       const { data, layout } = drawFigure(place.chart, { ...this.#scene, yRange: this.#yRanges[place.chart.name] });
+      if (!place.ready) place.plot.replaceChildren();
       const config = { displayModeBar: false, doubleClick: false, showTips: false };
-      await Plotly.react(place.plot, data, layout, config);
+      await this.#plotly.react(place.plot, data, layout, config);
       if (!place.ready) this.#listen(place);
     }
     this.#pause = Math.max(SHORTEST, (REST + 1) * (performance.now() - this.#began));
@@ -112,12 +123,12 @@ export class Charts {
   }
 
   #export(chart, format) {
-    if (this.#scene) exportChart(chart, this.#scene, format);
+    if (this.#scene) exportChart(this.#plotly, chart, this.#scene, format);
   }
 }
 
 function makePlace(chart, save) {
-  const plot = element("div", { class: "plot waiting", id: `plot-${chart.name}` }, "…");
+  const plot = element("div", { class: "plot waiting", id: `plot-${chart.name}` }, "Loading the charts …");
   const formats = ["PNG", "SVG"].map((name) => {
     const label = `Save ${chart.title.toLowerCase()} as ${name}`;
     return element("button", { type: "button", class: "quiet", title: label, "aria-label": label, onclick: () => save(name.toLowerCase()) }, name);

@@ -6,7 +6,7 @@ const PAPER = { ink: "#22242b", quiet: "#55585f", rule: "#dcdee5", page: "#fffff
 const SIZE = { png: { width: 900, height: 540, scale: 2 }, svg: { width: 900, height: 540 } };
 
 /** Saves the chart as "png" or "svg" under the names of the chart and of the runs. */
-export function exportChart(chart, scene, format) {
+export function exportChart(plotly, chart, scene, format) {
   const runs = scene.runs.map((run) => ({ ...run, style: { ...run.style, colour: paperColour(run.id) } }));
   const { data, layout } = drawFigure(chart, { ...scene, runs, look: PAPER, cursors: [] });
   const figure = {
@@ -23,5 +23,5 @@ export function exportChart(chart, scene, format) {
   };
   const names = [chart.name, ...scene.runs.map(({ name }) => name)].join("-");
   const filename = names.replace(/[^\p{L}\p{N}.-]+/gu, "_").slice(0, 100);
-  return Plotly.downloadImage(figure, { format, filename, ...SIZE[format] });
+  return plotly.downloadImage(figure, { format, filename, ...SIZE[format] });
 }

@@ -7,7 +7,7 @@ import { plain } from "./words.js";
 export const CHARTS = [
   { name: "loss", title: "Loss", train: "loss", test: "test_loss", fit: "train_loss", log: true, format: ".4~g" },
   { name: "accuracy", title: "Accuracy", train: "accuracy", test: "test_accuracy", fit: "train_accuracy", ticks: ".0%", format: ".2%" },
-  { name: "learning-rate", title: "Learning rate", train: "learning_rate", log: true, low: true, raw: true, format: ".3~g" },
+  { name: "learning-rate", title: "Learning rate", train: "learning_rate", log: true, low: true, raw: true, zero: true, format: ".3~g" },
   { name: "throughput", title: "Images a second", train: "images_per_second", low: true, ticks: ",d", format: ",.0f", zero: true },
 ];
 
@@ -42,8 +42,28 @@ export function drawFigure(chart, scene) {
   const unit = axisUnit(scene.axis, scene.runs);
   const data = scene.runs.flatMap((run) => (run.series ? curves(chart, run, scene, unit) : []));
   const end = Math.max(0, ...scene.runs.map(({ series }) => reach(series, scene.axis))) || 1;
-  const range = (scene.zoom ?? [0, end]).map((edge) => edge / unit.size);
-  return { data, layout: layout(chart, scene, unit, range, phaseMarks(scene, unit, range)) };
+  const range = (scene.zoom ?? [-0.012 * end, 1.012 * end]).map((edge) => edge / unit.size);
+  const logged = scene.log && Boolean(chart.log);
+  const height = scene.yRange ?? heightOf(data, range, { logged, zero: chart.zero });
+  return { data, layout: layout(chart, scene, { unit, logged, range, height, marks: phaseMarks(scene, unit, range) }) };
+}
+
+/** The range of what is to be seen, as plotly counts it; null where nothing is. Its own would look at hidden points too. */
+function heightOf(data, [from, to], { logged, zero }) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const { x, y } of data) {
+    const first = Math.max(0, x.findIndex((place) => place >= from) - 1); // a line comes in from the point before
+    for (let place = first; place < x.length && (place === first || x[place - 1] <= to); place += 1) {
+      if (y[place] == null || (logged && y[place] <= 0)) continue;
+      low = Math.min(low, y[place]);
+      high = Math.max(high, y[place]);
+    }
+  }
+  if (low > high) return null;
+  if (logged) [low, high] = [Math.log10(low), Math.log10(high)];
+  else if (zero) low = Math.min(low, 0);
+  const room = 0.06 * (high - low || Math.abs(high) || 1);
+  return [zero && !logged && low === 0 ? 0 : low - room, high + room];
 }
 
 function curves(chart, run, scene, unit) {
@@ -84,9 +104,8 @@ function curves(chart, run, scene, unit) {
   return traces;
 }
 
-function layout(chart, scene, unit, range, marks) {
+function layout(chart, scene, { unit, logged, range, height, marks }) {
   const { ink, quiet, rule, page } = scene.look;
-  const log = scene.log && chart.log;
   const axis = { gridcolor: rule, linecolor: rule, zeroline: false, tickfont: { color: quiet, size: 11 } };
   return {
     margin: { l: 56, r: 10, t: marks.annotations.length ? 20 : 8, b: 34 },
@@ -103,19 +122,19 @@ function layout(chart, scene, unit, range, marks) {
       range,
       title: { text: unit.name, font: { size: 11, color: quiet }, standoff: 4 },
       tickformat: scene.axis === "step" ? ",~f" : "",
-      hoverformat: { step: ",.0f", epoch: ".2f", time: ".2f" }[scene.axis],
+      hoverformat: scene.axis === "step" ? ",.0f" : ".2f",
+      unifiedhovertitle: { text: scene.axis === "step" ? "step %{x:,.0f}" : `%{x:.2f} ${unit.name === "epoch" ? "epochs" : unit.name}` },
       showspikes: false,
       nticks: 8,
     },
     yaxis: {
       ...axis,
-      type: log ? "log" : "linear",
-      ...(scene.yRange ? { range: scene.yRange } : { autorange: true }),
-      ...(chart.zero && { rangemode: "tozero" }),
-      tickformat: chart.ticks ?? (log ? "~g" : ""),
+      type: logged ? "log" : "linear",
+      ...(height ? { range: height } : { autorange: true }),
+      tickformat: chart.ticks ?? (logged ? "~g" : ""),
       hoverformat: chart.format,
       exponentformat: "power",
-      ...(log && { dtick: "D2", minor: { showgrid: false } }),
+      ...(logged && height && { dtick: height[1] - height[0] > 5 ? 1 : "D2" }),
       nticks: chart.low ? 5 : 7,
     },
     shapes: [...cursors(scene, unit), ...marks.shapes],

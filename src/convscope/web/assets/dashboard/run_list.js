@@ -57,7 +57,7 @@ class Item {
     this.goTo = goTo;
     this.#box.addEventListener("change", () => runs.choose(id, this.#box.checked));
     this.#csv.href = addressOf(id, "numbers.csv");
-    const label = element("label", {}, this.#box, element("i", { class: "swatch" }), this.#name, this.#status);
+    const label = element("label", {}, this.#box, this.#name, this.#status);
     const rest = [this.#about, this.#bar, this.#progress, this.#figures, this.#message, this.#alarms, this.#csv];
     this.root = element("li", { class: "run" }, label, ...rest);
   }
@@ -87,14 +87,15 @@ class Item {
     const alarmed = JSON.stringify(run.alarms);
     if (alarmed === this.#alarmed) return;
     this.#alarmed = alarmed;
-    const lines = run.alarms.map(({ step, what, message }) =>
-      element(
-        "li",
-        {},
-        element("button", { type: "button", class: "alarm", onclick: () => this.goTo(run.id, step) }, `⚠ ${what}`),
-        ` since step ${thousands(step)}${message ? `: ${message}` : ""}`,
-      ),
-    );
+    const kinds = Map.groupBy(run.alarms, ({ what }) => what);
+    const lines = [...kinds].map(([what, alarms]) => {
+      const more = alarms.length > 1 ? ` (${alarms.length})` : "";
+      const said = element("summary", {}, element("b", {}, `⚠ ${what}`), ` since step ${thousands(alarms[0].step)}${more}`);
+      const each = alarms.map(({ step, message }) =>
+        element("li", {}, element("button", { type: "button", onclick: () => this.goTo(run.id, step) }, `step ${thousands(step)}`), ` ${message ?? ""}`),
+      );
+      return element("li", {}, element("details", {}, said, element("ul", {}, ...each)));
+    });
     this.#alarms.replaceChildren(...lines);
     this.#alarms.hidden = !lines.length;
   }

@@ -4,7 +4,7 @@ import { isDark } from "./theme.js";
 // Told apart by the colour-blind (after Okabe and Ito), each with enough contrast to the page behind it.
 const LIGHT = ["#0072b2", "#d55e00", "#00835f", "#b8488f", "#8a6a00", "#2f93d1", "#7a2a1c"];
 const DARK = ["#56b4e9", "#f0883e", "#2fc79b", "#e88fc4", "#e3c04c", "#9ed6ff", "#d99a86"];
-const MARKS = ["circle", "diamond", "square", "triangle-up", "x"];
+const MARKS = ["circle", "diamond", "square", "triangle-up", "triangle-down"];
 const places = new Map();
 
 /** Gives runs that are new a place, by when they began: the same after a reload, another for each neighbour. */

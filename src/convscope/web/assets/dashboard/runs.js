@@ -29,6 +29,8 @@ export class Runs {
       if (!here.has(run.id) && chosen.has(run.id)) this.#gone.set(run.id, lost(run));
     }
     for (const id of here) this.#gone.delete(id);
+    const vanished = this.list.some(({ id }) => chosen.has(id) && !here.has(id));
+    if (vanished && !this.#settings.get().runs) this.#settings.set({ runs: [...chosen] }); // so that it is told
     this.list = runs;
     this.folder = folder;
     this.heard = true;

@@ -15,8 +15,10 @@ export class SeriesStore {
     this.#changed = changed;
   }
 
+  /** {series, error, partial}; a log that was emptied, to be deleted or begun anew, is drawn until it grows again. */
   get(id) {
-    return this.#entries.get(id) ?? { series: null, error: null };
+    const { series = null, before = null, error = null, partial = false } = this.#entries.get(id) ?? {};
+    return { series: rows(series) ? series : (before ?? series), error, partial };
   }
 
   /** Holds the series of these runs, on this axis and in this stretch of it; of deleted ones what is known stays. */
@@ -71,8 +73,11 @@ export class SeriesStore {
     const { axis, zoom } = this.#view;
     try {
       const [from, to] = zoom ? widened(zoom) : [null, null];
-      entry.series = await ask(addressOf(id, "series", { points: POINTS, axis, from, to }));
-      entry.fetched = entry.series.train.step.length;
+      const series = await ask(addressOf(id, "series", { points: POINTS, axis, from, to }));
+      if (rows(entry.series)) entry.before = entry.series;
+      if (rows(series)) entry.before = null;
+      entry.series = series;
+      entry.fetched = series.train.step.length;
       entry.partial = zoom != null && thinned(entry);
       entry.error = null;
     } catch (error) {
@@ -87,6 +92,8 @@ export class SeriesStore {
     this.#changed();
   }
 }
+
+const rows = (series) => (series ? series.train.step.length + series.eval.step.length : 0);
 
 /** Whether the server left rows out. */
 function thinned({ series }) {

@@ -1,7 +1,7 @@
 // Light, dark or the system's: the button that chooses, and the colours of the moment for what CSS cannot reach.
 import { element } from "./dom.js";
 
-const THEMES = { auto: "system", light: "light", dark: "dark" };
+const THEMES = { auto: ["◐", "system"], light: ["☀\uFE0E", "light"], dark: ["☾", "dark"] };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const probe = element("span", { hidden: true });
 
@@ -9,7 +9,9 @@ export function startTheme(button, changed) {
   const root = document.documentElement;
   document.body.append(probe);
   const show = () => {
-    button.textContent = `Theme: ${THEMES[root.dataset.theme]}`;
+    const [sign, name] = THEMES[root.dataset.theme];
+    button.replaceChildren(element("span", { "aria-hidden": true }, sign), element("span", { class: "word" }, ` ${name}`));
+    button.setAttribute("aria-label", `Theme: ${name}`);
     changed();
   };
   button.addEventListener("click", () => {
@@ -34,7 +36,7 @@ export function isDark() {
 
 /** The style sheet's colours of the moment, as plotly and canvases understand them. */
 export function look() {
-  return Object.fromEntries(["ink", "quiet", "rule", "page", "shade", "right", "wrong"].map((name) => [name, colourOf(name)]));
+  return Object.fromEntries(["ink", "quiet", "rule", "page", "plate", "shade", "right", "wrong"].map((name) => [name, colourOf(name)]));
 }
 
 function colourOf(name) {
