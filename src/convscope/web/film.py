@@ -136,7 +136,7 @@ def draw_film(
         spans = [Span(*span) for span in story.spans()]
         images.append(draw_sheet(shown, story.words(step), now=step / story.last, spans=spans, taken=taken))
         progress("drawing the film", number + 1, len(panels))
-    caption.append("Frames lie ever farther apart, as the marks on the time line show.")
+    caption.append("Within a phase the frames lie ever farther apart, as the marks on the time line show.")
     return Sheets(images, list(panels), skipped, " ".join(caption))
 
 
