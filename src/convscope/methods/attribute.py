@@ -17,7 +17,7 @@ from convscope.hooks import frozen_eval, like_model, resolve_layer
 from convscope.methods.attributions import HOWS, SIGNED, WITH_LAYER, Asked, How, attributions, grad_cam_layer, heat
 from convscope.methods.deletion import without_top
 from convscope.methods.evidence import randomized, similarity, with_control
-from convscope.methods.needs import as_rgb, one_image
+from convscope.methods.needs import as_rgb, check_logits, choose_class, class_name, one_image
 from convscope.methods.overlay import coloured, over_image
 from convscope.types import Network, Picture, Progress, no_progress
 
@@ -84,7 +84,7 @@ def attribute(
     name = None if layer is None else resolve_layer(network.model, layer, model_name=network.name)
     images = one_image(network, image)
     logits = _logits(network, images)
-    index = _class(network, target, len(logits)) if target is not None else int(logits.argmax())
+    index = choose_class(network, target, len(logits)) if target is not None else int(logits.argmax())
     if name is None and how in ("all", *WITH_LAYER):
         with frozen_eval(network.model) as model, torch.no_grad():
             name = grad_cam_layer(model, network.normalize(like_model(model, images)))
@@ -94,11 +94,11 @@ def attribute(
     if not maps:
         raise KeyboardInterrupt
     numbers = {
-        "target": _class_name(network, index),
+        "target": class_name(network, index),
         "target_index": index,
         "probability": logits.softmax(0)[index].item(),
         "logit": logits[index].item(),
-        "predicted": _class_name(network, int(logits.argmax())),
+        "predicted": class_name(network, int(logits.argmax())),
         **({} if maps.keys().isdisjoint(WITH_LAYER) else {"layer": name}),
         **_evidence(network, images, asked, maps),
         **({"left_out": left_out} if left_out else {}),
@@ -126,30 +126,7 @@ def _logits(network: Network, images: Float[Tensor, "1 C H W"]) -> Float[Tensor,
     """The logits for the image, in main memory."""
     with frozen_eval(network.model) as model, torch.no_grad():
         logits = model(network.normalize(like_model(model, images)))
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        gives = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise UsageError(f"{network.name} gives {gives}; allowed: logits (N, classes)")
-    if not bool(torch.isfinite(logits).all()):
-        raise NumericsError(f"{network.name} gives logits that are not finite")
-    return logits[0].float().cpu()
-
-
-def _class(network: Network, target: int | str, count: int) -> int:
-    """The class that `target` names; a name that looks like a number is first of all a name."""
-    names = network.class_names[:count]
-    if target in names:
-        return names.index(str(target))
-    if isinstance(target, str) and not target.isdecimal():
-        allowed = ", ".join(names[:20]) or f"0 to {count - 1}"
-        raise UsageError(f'no class "{target}" in {network.name}{closest(target, names)}; allowed: {allowed}')
-    if not 0 <= int(target) < count:
-        raise UsageError(f"no class {target} in {network.name}; allowed: 0 to {count - 1}, or a class's name")
-    return int(target)
-
-
-def _class_name(network: Network, index: int) -> str:
-    """The class's name, or its number where it has none."""
-    return network.class_names[index] if index < len(network.class_names) else str(index)
+    return check_logits(network, logits)[0].cpu()
 
 
 def _maps(

@@ -70,6 +70,40 @@ def choose_channels(
     return chosen
 
 
+def choose_class(network: Network, target: int | str, count: int) -> int:
+    """The class that `target` names, of `count`; a name that looks like a number is first of all a name.
+
+    Raises UsageError for one that the network does not have.
+    """
+    names = network.class_names[:count]
+    if target in names:
+        return names.index(str(target))
+    if isinstance(target, str) and not target.isdecimal():
+        allowed = ", ".join(names[:20]) or f"0 to {count - 1}"
+        raise UsageError(f'no class "{target}" in {network.name}{closest(target, names)}; allowed: {allowed}')
+    if not 0 <= int(target) < count:
+        raise UsageError(f"no class {target} in {network.name}; allowed: 0 to {count - 1}, or a class's name")
+    return int(target)
+
+
+def class_name(network: Network, index: int) -> str:
+    """The class's name, or its number where it has none."""
+    return network.class_names[index] if index < len(network.class_names) else str(index)
+
+
+def check_logits(network: Network, logits: Any) -> Float[Tensor, "N classes"]:
+    """What the network gave, in single precision.
+
+    Raises UsageError where that is no logits, and NumericsError where they are not finite.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        gives = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise UsageError(f"{network.name} gives {gives}; allowed: logits (N, classes)")
+    if not bool(torch.isfinite(logits).all()):
+        raise NumericsError(f"{network.name} gives logits that are not finite")
+    return logits.float()
+
+
 def layer_maps(
     network: Network, layer: str, images: Float[Tensor, "N C H W"], *, before_relu: bool = False
 ) -> Float[Tensor, "N K h w"]:
