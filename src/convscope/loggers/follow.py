@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import deque
@@ -12,10 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from convscope.errors import CheckpointError, NumericsError
-from convscope.loggers import LOGGERS, load_loggers
+from convscope.errors import NumericsError
+from convscope.loggers import load_loggers
+from convscope.loggers.memory import read_memory, write_memory
 from convscope.training.folder import read_config, read_events
-from convscope.training.frames import write_quickly
 from convscope.types import Event
 
 FramePixels = Callable[[int], Mapping[str, np.ndarray]]
@@ -54,6 +53,9 @@ class Logger(Protocol):
     told: Mapping[str, int]
     """By kind of event, the step up to which the tool has all events already; empty for a tool that starts anew."""
 
+    delay: float
+    """Seconds after which what was logged is sure to outlive this process."""
+
     def log(self, events: Sequence[Event]) -> None:
         """Pass events on. Any exception ends the logging to this tool, and nothing else."""
         ...
@@ -80,15 +82,6 @@ def follow(
     """
     opens = load_loggers(names)
     return _follow(events, [_Sender(name, opens[name], run, frame_pixels, say) for name in opens])
-
-
-def used_loggers(run: Path) -> list[str]:
-    """The loggers that the run was passed on to so far, for its resumption.
-
-    >>> used_loggers(Path("no-such-run"))
-    []
-    """
-    return [name for name in LOGGERS if _memory_path(run, name).is_file()]
 
 
 def _follow(events: Iterable[Event], senders: Sequence[_Sender]) -> Iterator[Event]:
@@ -167,26 +160,38 @@ class _Sender:
 
     def _work(self, first: Event) -> None:
         try:
-            memory = _read_memory(self._run, self._name)
+            memory = read_memory(self._run, self._name)
+            write_memory(self._run, self._name, memory)  # so that a resumption knows of a logger that failed to open
             logger = self._open_logger(self._run, _config(self._run), memory, first.step, self._frame_pixels)
+            write_memory(self._run, self._name, memory)
             self._say(f"{self._name}: {logger.where}")
-            told = dict(logger.told)
-            batch = _new(_past(self._run), told)
-            ended = False
-            while not ended:
-                ended = self._ended.wait(PAUSE)
-                batch += _new([self._waiting.popleft() for _ in range(len(self._waiting))], told)
-                if batch:
-                    logger.log(batch)
-                    memory["told"] = {**memory.get("told", told), **{event.kind: event.step for event in batch}}
-                    _write_memory(self._run, self._name, memory)
-                    batch = []
-            logger.close(self._reason)
+            self._pass_on(logger, memory)
         except Exception as error:
             if not self._failed:
                 self._failed = True
                 self._say(f"{self._name} failed and is left out from here on: {_one_line(error)}")
             self._waiting.clear()
+
+    def _pass_on(self, logger: Logger, memory: dict[str, Any]) -> None:
+        """Give the logger what has happened, now and then, until the events end."""
+        had = dict(logger.told)
+        told = dict(had)
+        unsure: deque[tuple[float, dict[str, int]]] = deque()  # since when, and what would be told, sooner first
+        batch = _new(_past(self._run), had)
+        ended = False
+        while not ended:
+            ended = self._ended.wait(PAUSE)
+            batch += _new([self._waiting.popleft() for _ in range(len(self._waiting))], had)
+            if batch:
+                logger.log(batch)
+                told |= {event.kind: event.step for event in batch if event.kind in TOLD_ONCE}
+                unsure.append((time.monotonic(), dict(told)))
+                batch = []
+            while unsure and time.monotonic() - unsure[0][0] >= logger.delay:
+                memory["told"] = unsure.popleft()[1]
+                write_memory(self._run, self._name, memory)
+        logger.close(self._reason)
+        write_memory(self._run, self._name, {**memory, "told": told})
 
 
 def _new(events: Iterable[Event], told: Mapping[str, int]) -> list[Event]:
@@ -204,27 +209,6 @@ def _past(run: Path) -> list[Event]:
 def _config(run: Path) -> Mapping[str, Any]:
     """The run's run.json; empty for a training that has none."""
     return read_config(run) if (run / "run.json").is_file() else {}
-
-
-def _memory_path(run: Path, name: str) -> Path:
-    """Where a logger remembers which of its tool's runs is this one, and what that was told."""
-    return run / "loggers" / f"{name}.json"
-
-
-def _read_memory(run: Path, name: str) -> dict[str, Any]:
-    path = _memory_path(run, name)
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged: {error}; remove it to begin anew there") from error
-
-
-def _write_memory(run: Path, name: str, memory: Mapping[str, Any]) -> None:
-    path = _memory_path(run, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_quickly(path, json.dumps(memory).encode())
 
 
 def _one_line(error: Exception) -> str:

@@ -29,6 +29,8 @@ STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
 class MLflow:
     """Keeps the run's id and its store's address, so that a resumption goes on there from whichever folder."""
 
+    delay = 0.0
+
     def __init__(
         self, run: Path, config: Mapping[str, Any], memory: dict[str, Any], step: int, frame_pixels: FramePixels
     ) -> None:

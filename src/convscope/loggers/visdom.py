@@ -48,6 +48,8 @@ class _Curve(NamedTuple):
 class Visdom:
     """One environment of the server, named after the run's folder; drawn anew, from the log, at a resumption."""
 
+    delay = 0.0
+
     def __init__(
         self, run: Path, config: Mapping[str, Any], memory: dict[str, Any], step: int, frame_pixels: FramePixels
     ) -> None:

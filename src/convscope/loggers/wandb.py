@@ -20,9 +20,17 @@ EXIT_CODES = {"finished": 0, "interrupted": 130}
 INIT_SECONDS, FINISH_SECONDS = 15.0, 10.0
 """How long a server that is away is waited for; wandb holds up the end of the process for as long."""
 
+WRITE_SECONDS = 1.0
+"""How often wandb's own process writes to its file; what it has not written is lost when this one is killed."""
+
 
 class WeightsAndBiases:
-    """Keeps the run's id: a resumption goes on in the same run, and sends nothing that was sent before."""
+    """Keeps the run's id, so that a resumption goes on in the same run.
+
+    A kill takes what wandb's own process did not write yet, so after one the last three seconds are told again.
+    """
+
+    delay = 3 * WRITE_SECONDS
 
     def __init__(
         self, run: Path, config: Mapping[str, Any], memory: dict[str, Any], step: int, frame_pixels: FramePixels
@@ -41,7 +49,12 @@ class WeightsAndBiases:
             project=os.environ.get("WANDB_PROJECT", "convscope"),
             name=os.environ.get("WANDB_NAME", run.name),
             config=dict(config),
-            settings=wandb.Settings(**quiet, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS),
+            settings=wandb.Settings(
+                **quiet,
+                init_timeout=INIT_SECONDS,
+                finish_timeout=FINISH_SECONDS,
+                x_transaction_log_flush_interval=WRITE_SECONDS,
+            ),
         )
         self.told: dict[str, int] = memory.get("told", {})
         self.where = self._run.url or f"not logged in; send it with: wandb sync {Path(self._run.dir).parent}"
