@@ -114,10 +114,11 @@ def test_silent_channels_are_an_alarm_once(tmp_path, dataset):
     with torch.no_grad():
         model.bn1.bias[:2] = -1000
     take = recorder(tmp_path, dataset, model)
-    [_, (kind, data)] = list(take.take(0))
+    assert [kind for kind, _ in take.take(film.SETTLED - 1)] == ["film"]
+    [_, (kind, data)] = list(take.take(film.SETTLED))
     assert (kind, data["what"], data["layer"]) == ("alarm", "silent channels", "relu")
     assert data["message"] == "2 of the 4 channels of relu answer to none of 16 test images"
-    assert [kind for kind, _ in take.take(1)] == ["film"]
+    assert [kind for kind, _ in take.take(film.SETTLED + 1)] == ["film"]
 
 
 def test_frames_that_the_budget_has_no_room_for_are_left_out(tmp_path, dataset, monkeypatch):

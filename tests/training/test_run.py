@@ -283,6 +283,7 @@ def test_a_run_is_filmed_and_a_resumption_films_on(digits, tmp_path, monkeypatch
 def test_an_alarm_is_told_once_over_all_resumptions(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(film, "BUDGET", 1e9)
     monkeypatch.setattr(film, "SILENT_ALARM", -1.0)  # every layer, at every frame
+    monkeypatch.setattr(film, "SETTLED", 0)
     start(tmp_path, digits, should_stop=lambda: True)
     list(resume_run(open_run(str(tmp_path)), digits))
     alarms = [event.data["layer"] for event in open_run(str(tmp_path)).events() if event.kind == "alarm"]

@@ -39,6 +39,9 @@ WEIGHTS_BYTES = 200_000_000
 SILENT_ALARM = 0.25
 """The share of a layer's channels whose silence is an alarm."""
 
+SETTLED = 100
+"""Steps before which silence is no alarm: batch norm's running statistics are still far from what they follow."""
+
 
 def film_steps(spans: Sequence[Span], *, frames: int = FRAMES_A_PHASE) -> list[int]:
     """The steps after which a frame is taken: close together where a phase begins, ever farther apart after it.
@@ -113,7 +116,7 @@ class Recorder:
         yield "film", {"weights": weights, "bytes": size, "seconds": round(seconds, 4)}
         for layer in frame.layers:
             silent, count = layer.get("silent", 0), layer["channels"]
-            if silent > SILENT_ALARM * count and layer["name"] not in self._alarmed:
+            if step >= SETTLED and silent > SILENT_ALARM * count and layer["name"] not in self._alarmed:
                 self._alarmed.add(layer["name"])
                 who = f"{silent} of the {count} channels of {layer['name']}"
                 text = f"{who} answer to none of {len(self._judges)} test images"
