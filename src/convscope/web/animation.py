@@ -53,7 +53,7 @@ def save_animation(
 def webp_bytes(images: Sequence[np.ndarray], *, frames_per_second: float, hold: float, about: str = "") -> bytes:
     """The images as a WebP that repeats, without loss; `about` is its EXIF description.
 
-    >>> webp_bytes(np.zeros((2, 4, 4, 3), np.uint8), frames_per_second=8, hold=2)[8:12]
+    >>> webp_bytes([np.zeros((4, 4, 3), np.uint8)] * 2, frames_per_second=8, hold=2)[8:12]
     b'WEBP'
     """
     exif = Image.Exif()
@@ -77,7 +77,7 @@ def webp_bytes(images: Sequence[np.ndarray], *, frames_per_second: float, hold: 
 def gif_bytes(images: Sequence[np.ndarray], *, frames_per_second: float, hold: float, about: str = "") -> bytes:
     """The images as a GIF that repeats, each with 256 colours of its own; `about` is its comment.
 
-    >>> gif_bytes(np.zeros((2, 4, 4, 3), np.uint8), frames_per_second=8, hold=2)[:6]
+    >>> gif_bytes([np.zeros((4, 4, 3), np.uint8)] * 2, frames_per_second=8, hold=2)[:6]
     b'GIF89a'
     """
     first, *others = (Image.fromarray(image).quantize(256, dither=Image.Dither.NONE) for image in images)
