@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -143,12 +144,10 @@ def read_secret(folder: Path | None = None) -> bytes:
     """
     folder = folder or Path(user_state_dir("convscope", appauthor=False))
     path = folder / "web-secret"
-    try:
+    with suppress(OSError):
         private = os.name == "nt" or not path.stat().st_mode & 0o077
         if private and len(found := path.read_bytes()) == 32:
             return found
-    except OSError:
-        pass
     secret = secrets.token_bytes(32)
     temporary = folder / f".web-secret.{os.getpid()}"
     try:
@@ -158,5 +157,6 @@ def read_secret(folder: Path | None = None) -> bytes:
             file.write(secret)
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     return secret

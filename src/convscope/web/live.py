@@ -15,6 +15,7 @@ import orjson
 from convscope.web.log_parts import MEASURED, Part, empty_columns
 from convscope.web.run_list import RunList, WatchedRun
 from convscope.web.run_log import RunLog
+from convscope.web.run_summary import is_finished
 
 POLL_SECONDS = 0.2
 SCAN_SECONDS = 1.0
@@ -35,6 +36,9 @@ RUNS_BYTES_A_SECOND = 1e7
 
 BACKLOG = 256
 """Messages that wait for a page; one that is slower than that is cut off, and comes back by itself."""
+
+ID_RUNS = 200
+"""As many runs stand in an event's id, which comes back in a header; of others a page asks again."""
 
 JSON = orjson.OPT_SERIALIZE_NUMPY
 
@@ -60,8 +64,9 @@ class Page:
             return
         if len(self._waiting) >= BACKLOG:
             self.close()
-        self._waiting.append(message)
-        self._awake.set()
+        else:
+            self._waiting.append(message)
+            self._awake.set()
 
     def close(self) -> None:
         """End the stream."""
@@ -87,7 +92,7 @@ class Live:
         self._warn = warn
         self.pages: set[Page] = set()
         self.left = time.monotonic()  # when the last page left
-        self.described = b""  # the list of runs as JSON
+        self.described = orjson.dumps(self.runs.describe(), option=JSON)
         self._told: dict[str, Told] = {}
         self._grown: set[str] = set()  # runs whose logs have grown while we watched
         self._scanned = 0.0
@@ -101,7 +106,7 @@ class Live:
             try:
                 if await self._look():
                     continue  # a long log is read in turns
-            except Exception as error:  # one run's oddity must not end the watching of all others
+            except Exception as error:  # whatever it is, it must not end the watching
                 self._warn(f"unforeseen {type(error).__name__}: {error}; please report it")
                 await asyncio.sleep(IDLE_SECONDS)
             self._looked.set()
@@ -130,8 +135,9 @@ class Live:
         read, described = await asyncio.to_thread(self._read, scan=scan, describe=describe)
         if scan:
             self._scanned = now
+        self._told = {key: told for key, told in self._told.items() if key in self.runs.runs}
         if message := b"".join(part for run, parts in read for part in self._tell(run, parts)):
-            self._put(message[:-1] + self._id())
+            self._put(message)
         if described not in (b"", self.described):
             self.described, self._runs_told = described, now
             self._put(None)
@@ -141,61 +147,65 @@ class Live:
         """What is new in the logs, and the list of runs as JSON where it is asked for."""
         if scan:
             self.runs.scan()
-        runs = [run for run in self.runs.runs.values() if scan or self._is_live(run) or not run.log.caught_up]
-        read = [(run, read_new(run)) for run in runs]
+        read = [(run, read_new(run)) for run in self.runs.runs.values()]
         spare_memory([run.log for run in self.runs.runs.values()])
         return read, orjson.dumps(self.runs.describe(), option=JSON) if describe else b""
 
     def _tell(self, run: WatchedRun, parts: Sequence[Part]) -> Iterator[bytes]:
-        """The events for what was read of a run."""
+        """The events for what was read of a run, each with an id."""
         before, log = self._told.get(run.id), run.log
         now = Told(log.generation, log.position)
         if before == now or not log.caught_up:
             return
-        self._told[run.id] = now
         if before:
             self._grown.add(run.id)
         joins = before and parts and before == (now.generation, parts[0].start)
         if joins and parts[-1].end - parts[0].start <= REPLAY_BYTES:
             for part in parts:
-                yield from tell_part(run.id, now.generation, part)
+                self._told[run.id] = Told(now.generation, part.end)
+                yield tell_part(run.id, now.generation, part) + self._id(self._told)
         else:
-            yield tell_head(run.id, now)
+            self._told[run.id] = now
+            yield tell_head(run.id, now) + self._id(self._told)
 
     def _put(self, message: bytes | None) -> None:
         for page in self.pages:
             page.put(message)
 
     def _is_live(self, run: WatchedRun) -> bool:
-        return run.running or run.id in self._grown
+        """Whether its log may grow, or has grown while we watched."""
+        return run.id in self._grown or not is_finished(run.log)
 
-    def _id(self) -> bytes:
+    def _id(self, told: Mapping[str, Told]) -> bytes:
         """The end of an event: the id that says how far the live runs have been told."""
-        live = [run.id for run in self.runs.runs.values() if self._is_live(run)]
-        known = (f"{key}:{told.generation}:{told.position}" for key in live if (told := self._told.get(key)))
+        live = [run.id for run in self.runs.runs.values() if self._is_live(run) and run.id in told]
+        known = (":".join(map(str, (key, *told[key]))) for key in live[:ID_RUNS])
         return b"id: " + ",".join(known).encode() + b"\n\n"
 
     async def stream(self, last_id: str) -> AsyncIterator[bytes]:
         """The server-sent events for one page: what it missed since `last_id`, then everything as it comes."""
         await self.refresh()
         page = Page()
-        self.pages.add(page)  # from here on it is told what comes; what was told before is caught up with
-        told, end = dict(self._told), self._id()
+        self.pages.add(page)  # from here on it is told what comes; what was told before is caught up with now
+        self._wake.set()  # the next look comes sooner when somebody listens
+        told, known = dict(self._told), parse_id(last_id)
+        runs = [run for key, run in self.runs.runs.items() if key in told]
         try:
-            known = parse_id(last_id)
-            yield b"retry: 1000\n\nevent: runs\ndata: " + self.described + b"\n" + (b"\n" if known else end)
-            for key, run in list(self.runs.runs.items()):
-                if key in told and (key in known or self._is_live(run)):
-                    missed = await asyncio.to_thread(catch_up, run, known.get(key), told[key])
-                    if missed:
-                        yield missed
-            if known:
-                yield b"event: runs\ndata: " + self.described + b"\n" + end
+            yield b"retry: 1000\n\n" + self._list() + b"\n"
+            missed = await asyncio.to_thread(lambda: [catch_up(run, known.get(run.id), told[run.id]) for run in runs])
+            for run, message in zip(runs, missed, strict=True):
+                known[run.id] = told[run.id]
+                if message:
+                    yield message + self._id(known)
             async for message in page.messages():
-                yield message if message is not None else b"event: runs\ndata: " + self.described + b"\n\n"
+                yield message or self._list() + b"\n"
         finally:
             self.pages.discard(page)
             self.left = time.monotonic()
+
+    def _list(self) -> bytes:
+        """The event that tells the list of runs."""
+        return b"event: runs\ndata: " + self.described + b"\n"
 
     def close(self) -> None:
         """End every page's stream."""
@@ -231,23 +241,25 @@ def catch_up(run: WatchedRun, known: Told | None, told: Told) -> bytes:
     """The events for what a page that knows the log up to `known` has missed until `told`."""
     if known == told:
         return b""
-    if known and known.generation == told.generation and 0 <= told.position - known.position <= REPLAY_BYTES:
+    same = known and known.generation == told.generation
+    if known and same and 0 < told.position - known.position <= REPLAY_BYTES:
         part = run.log.read_range(known.position, told.position)
         if part and run.log.generation == told.generation:
-            return b"".join(tell_part(run.id, told.generation, part))
+            return tell_part(run.id, told.generation, part)
+    if known and same and known.position > told.position:
+        told = Told("", told.position)  # of no log: what the page knows is not in the file any more
     return tell_head(run.id, told)
 
 
-def tell_part(run: str, generation: str, part: Part) -> Iterator[bytes]:
-    """The events for a part of a run's log; an event with an id has to follow."""
-    yield event("points", {**_where(run, generation, part.start, part.end), **part.columns})
-    for other in part.others:
-        if other["kind"] == "film":
-            yield event("frame", {"run": run, "step": other["step"]})
+def tell_part(run: str, generation: str, part: Part) -> bytes:
+    """The events for a part of a run's log; the last, which says how far it reaches, is left open for an id."""
+    steps = [other["step"] for other in part.others if other["kind"] == "film"]
+    frames = b"".join(event("frame", {"run": run, "step": step}) + b"\n" for step in steps)
+    return frames + event("points", {**_where(run, generation, part.start, part.end), **part.columns})
 
 
 def tell_head(run: str, told: Told) -> bytes:
-    """The event that says how long a log is: a page that knows less of it fetches the series again."""
+    """The event that says how long a log is, so that a page that knows less asks again; left open for an id."""
     empty = {kind: empty_columns(kind) for kind in MEASURED}
     return event("points", {**_where(run, told.generation, told.position, told.position), **empty})
 
@@ -257,8 +269,8 @@ def _where(run: str, generation: str, start: int, end: int) -> dict[str, Any]:
 
 
 def event(kind: str, data: Mapping[str, Any]) -> bytes:
-    """One server-sent event without id."""
-    return f"event: {kind}\ndata: ".encode() + orjson.dumps(data, option=JSON) + b"\n\n"
+    """One server-sent event, to which an id and the empty line that ends it have to be added."""
+    return f"event: {kind}\ndata: ".encode() + orjson.dumps(data, option=JSON) + b"\n"
 
 
 def parse_id(text: str) -> dict[str, Told]:

@@ -77,7 +77,12 @@ def parse_lines(lines: bytes, start: int) -> Part:
         try:
             rows = orjson.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]")
             found = _sort_out(rows, range(lines.count(b"\n")))
-        except (ValueError, TypeError, KeyError):  # some line is damaged, so each is looked at for itself
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+        ):  # some line is damaged, so each is looked at for itself
             sound = list(read_events_of(lines))
             rows = [row for _, row in sound]
             found = _sort_out(rows, [number for number, _ in sound])
@@ -98,7 +103,7 @@ def _sort_out(
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[tuple[int, dict[str, Any]]]]:
     """The columns of the events, and all but the "train" events with their lines' numbers.
 
-    Raises ValueError, TypeError or KeyError where something is no event.
+    Raises ValueError, TypeError, KeyError or AttributeError where something is no event.
     """
     train = [row for row in rows if row["kind"] == "train"]
     others: list[tuple[int, dict[str, Any]]] = []

@@ -30,7 +30,7 @@ class WatchedRun:
         self._has_film = False
         self._config: dict[str, Any] = {}
         self._trouble = ""
-        self._config_seen: tuple[int, int] | None = None
+        self._config_seen: tuple[int, int] | None = (-1, -1)  # not looked at yet
         self._described: tuple[Any, dict[str, Any]] | None = None
 
     def look(self) -> None:

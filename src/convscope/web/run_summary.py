@@ -57,7 +57,7 @@ def _status(log: RunLog, *, running: bool, trouble: str) -> dict[str, str | None
     message = lines if log.damaged else None
     if trouble or log.trouble:
         return {"status": "damaged", "message": trouble or log.trouble}
-    if newest["kind"] == "end" and newest["data"].get("reason") == "finished":
+    if is_finished(log):
         return {"status": "finished", "message": message}
     if running:
         return {"status": "running", "message": message}
@@ -66,6 +66,12 @@ def _status(log: RunLog, *, running: bool, trouble: str) -> dict[str, str | None
     if newest["kind"] == "alarm" and newest["data"].get("what") == "not finite":
         return {"status": "failed", "message": _text(newest["data"].get("message")) or message}
     return {"status": "stopped", "message": message or (None if log.newest else "nothing in its log yet")}
+
+
+def is_finished(log: RunLog) -> bool:
+    """Whether the training came to its end."""
+    newest = log.newest
+    return newest is not None and newest["kind"] == "end" and newest["data"].get("reason") == "finished"
 
 
 def _seconds_left(log: RunLog, steps: float) -> float | None:
@@ -78,7 +84,7 @@ def _seconds_left(log: RunLog, steps: float) -> float | None:
 
 def _phases(planned: Any, log: RunLog, per_epoch: float | None) -> Iterator[dict[str, Any]]:
     """The phases that the recipe plans, corrected by what the log tells of those that have begun."""
-    told = {event["data"].get("index"): event for event in log.told("phase")}
+    told = {_number(event["data"].get("index")): event for event in log.told("phase")}
     plan = [_mapping(phase) for phase in planned] if isinstance(planned, list) else []
     first: float | None = 0
     for index in range(max(len(plan), len(told))):
@@ -121,4 +127,4 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
