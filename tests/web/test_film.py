@@ -143,6 +143,9 @@ def test_refusals_come_before_any_work(run, tmp_path, monkeypatch):
         render_film(nowhere, tmp_path / "film.mp4")
     with pytest.raises(UsageError, match='no film of "maps"; allowed: filters, patterns, both'):
         getattr(render_film, "__wrapped__", render_film)(nowhere, tmp_path / "film.gif", show="maps")
+    for knob in ({"layer": "4"}, {"channel": 0}):
+        with pytest.raises(UsageError, match="are for patterns; allowed with them: --show patterns or both"):
+            render_film(nowhere, tmp_path / "film.gif", **knob)
     with pytest.raises(UsageError, match=r"nowhere has no film: it was trained without one"):
         render_film(nowhere, tmp_path / "film.gif")
     (run / "events.jsonl").write_text("", encoding="utf-8")
@@ -264,13 +267,13 @@ def test_small_film_of_a_report_keeps_its_size_and_its_last_frame(run, tmp_path,
     album = Album(tmp_path / "pictures", {"Seed": "3"})
     shown = film_of_run(run, read_events(run), album, progress=lambda *_: None)
     assert (shown["count"], shown["seconds"], shown["share"]) == (5, pytest.approx(0.05), pytest.approx(0.05 / 4))
-    frames, _ = read_back(tmp_path / "pictures" / "film.webp")
-    with Image.open(tmp_path / "pictures" / "film-last.png") as still:
+    frames, _ = read_back(tmp_path / "pictures" / "film-small.webp")
+    with Image.open(tmp_path / "pictures" / "film-small-last.png") as still:
         np.testing.assert_array_equal(np.asarray(still), frames[-1])
         assert still.text["Description"].endswith("Seed: 3")
-    monkeypatch.setattr(film_figure, "LARGEST", (tmp_path / "pictures" / "film.webp").stat().st_size - 1)
+    monkeypatch.setattr(film_figure, "LARGEST", (tmp_path / "pictures" / "film-small.webp").stat().st_size - 1)
     fewer = film_of_run(run, read_events(run), album, progress=lambda *_: None)
-    left, _ = read_back(tmp_path / "pictures" / "film.webp")
+    left, _ = read_back(tmp_path / "pictures" / "film-small.webp")
     assert fewer["count"] == len(left) < 5
     np.testing.assert_array_equal(left[0], frames[0])
     np.testing.assert_array_equal(left[-1], frames[-1])

@@ -273,7 +273,7 @@ def test_film_plays_in_the_page_and_stands_still_where_it_must(tmp_path):
     for attrs, kind, count in ((moving, "webp", len(STEPS)), (still, "png", 1)):
         assert attrs["src"].startswith(f"data:image/{kind};base64,")
         data = base64.b64decode(attrs["src"].partition(",")[2])
-        assert data == (run / "pictures" / f"film{'' if kind == 'webp' else '-last'}.{kind}").read_bytes()
+        assert data == (run / "pictures" / f"film-small{'' if kind == 'webp' else '-last'}.{kind}").read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             assert (getattr(image, "n_frames", 1), image.size) == (count, (int(attrs["width"]), int(attrs["height"])))
     words = re.sub(r"\s+", " ", page.text)

@@ -70,6 +70,8 @@ def render_film(
     check_animation(target, frames_per_second)
     if show not in SHOWS:
         raise UsageError(f'no film of "{show}"; allowed: {", ".join(SHOWS)}')
+    if show == "filters" and (layer is not None or channel is not None):
+        raise UsageError("a layer and channels are for patterns; allowed with them: --show patterns or both")
     sheets = draw_film(
         run,
         read_events(run),

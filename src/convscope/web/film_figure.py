@@ -37,8 +37,8 @@ def film_of_run(run: Path, events: Sequence[Event], album: Album, *, progress: P
     whole = max(event.time for event in events)
     left_out = f" {sheets.skipped} frames could not be read." if sheets.skipped else ""
     return {
-        "moving": _kept(album, "film.webp", data, images[-1]),
-        "still": _kept(album, "film-last.png", _png(images[-1], about), images[-1]),
+        "moving": _kept(album, "film-small.webp", data, images[-1]),
+        "still": _kept(album, "film-small-last.png", _png(images[-1], about), images[-1]),
         "count": len(images),
         "seconds": seconds,
         "share": seconds / whole if whole else None,
