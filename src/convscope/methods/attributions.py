@@ -115,7 +115,7 @@ def grad_cam_layer(model: nn.Module, inputs: Float[Tensor, "1 C H W"]) -> str | 
     """
     size = (inputs.shape[2], inputs.shape[3])
     layers = list_layers(model, size, channels=inputs.shape[1], blocks=True)
-    maps = [layer for layer in layers if _is_map(layer.output_shape, size) and not _ends_in_pool(model, layer.name)]
+    maps = [layer for layer in layers if _is_map(layer.output_shape, size) and not ends_in_pool(model, layer.name)]
     trunk = [layer for layer in maps if _on_trunk(model, layer.name)]
     if not convolutions(model):
         return None
@@ -134,7 +134,7 @@ def _is_map(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool:
     return tall == wide if image_size[0] == image_size[1] else tall <= 2 * wide and wide <= 2 * tall
 
 
-def _ends_in_pool(model: nn.Module, layer: str) -> bool:
+def ends_in_pool(model: nn.Module, layer: str) -> bool:
     """Whether the module is a pooling, or its last part is one."""
     *_, last = model.get_submodule(layer).modules()
     return "Pool" in type(last).__name__
