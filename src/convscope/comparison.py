@@ -51,11 +51,13 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     # Mistakes in flags are told before the images are read, or even downloaded.
     named = [get_recipe(name) for name in flags.recipe]
     early = [override_recipe(recipe, **overrides(flags)) for recipe in named or [default_recipe(0)]]
-    if len({recipe.batch_size for recipe in early}) > 1:
-        flags = dataclasses.replace(flags, set=(*flags.set, f"batch_size={early[0].batch_size}"))
-        say(f"batch size {early[0].batch_size} for all, as {early[0].name} has it; another: --set batch_size=VALUE")
+    first = early[0]
+    if settled := len({recipe.batch_size for recipe in early}) > 1:
+        flags = dataclasses.replace(flags, set=(*flags.set, f"batch_size={first.batch_size}"))
         early = [override_recipe(recipe, **overrides(flags)) for recipe in named]
     _check_comparable(early)
+    if settled:
+        say(f"batch size {first.batch_size} for all, as {first.name} has it; another: --set batch_size=VALUE")
     look_up(MODELS, early[0].model, kind="model")
     select_device(flags.device)
     weights = weights_place(flags.weights)
@@ -211,8 +213,8 @@ def _runs_of(name: str) -> list[Path]:
     """The run of that name, or those in a folder of runs. Raises UsageError where there is none."""
     from convscope.training.folder import find_run, read_config
 
-    inside = [path.parent for path in Path(name).glob("*/run.json")]
-    inside.sort(key=lambda path: str(read_config(path)["started"]))
+    written = {path.parent: path.stat().st_mtime_ns for path in Path(name).glob("*/run.json")}
+    inside = sorted(written, key=lambda path: (str(read_config(path)["started"]), written[path]))
     return inside if inside and not (Path(name) / "run.json").exists() else [find_run(name)]
 
 

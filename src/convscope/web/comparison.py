@@ -20,7 +20,7 @@ from convscope.web import comparison_charts as charts
 from convscope.web import comparison_curves as curves
 from convscope.web.charts import THEME
 from convscope.web.comparison_insides import Side, likeness, partners
-from convscope.web.contenders import Contender, Trained, find_contenders, same_start, setting_rows, tested_alike
+from convscope.web.contenders import Contender, Trained, find_contenders, same_start, setting_rows, share_test_images
 from convscope.web.page import HERE, Album, environment, percent
 from convscope.web.results import predict, wilson_interval
 from convscope.web.standings import Standing, difference_of, reaches, standing_of
@@ -50,7 +50,7 @@ def write_comparison(
     standings = [standing_of(contender) for contender in contenders]
     album = Album(None, {"Command": command} if command else {})
     members = [member for contender in contenders for member in contender.members]
-    alike = tested_alike(contenders)
+    alike = share_test_images(contenders)
     images = members[0].run.config["dataset"]["test_images"]
 
     networks: dict[Path, Network] = {}

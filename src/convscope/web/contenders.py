@@ -122,7 +122,7 @@ def same_start(contenders: Sequence[Contender]) -> tuple[bool | None, bool]:
     return weights, len(orders) == 1 and all(each == seeds[0] for each in seeds)
 
 
-def tested_alike(contenders: Sequence[Contender]) -> bool:
+def share_test_images(contenders: Sequence[Contender]) -> bool:
     """Whether all were tested on the same images."""
     members = [member for contender in contenders for member in contender.members]
     return len({member.run.config["dataset"]["fingerprint"] for member in members}) == 1

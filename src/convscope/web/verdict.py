@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from convscope.web.contenders import Contender, tested_alike
+from convscope.web.contenders import Contender, share_test_images
 from convscope.web.page import percent
 from convscope.web.standings import Standing, Z
 
@@ -25,7 +25,7 @@ def answer(
     unfinished = [
         f"{each.name} has not finished: its figures are those so far." for each in ranked if each.unfinished
     ]
-    if not tested_alike(contenders):
+    if not share_test_images(contenders):
         return [
             "These runs were tested on different images: their accuracies do not say which training is the better.",
             *unfinished,
