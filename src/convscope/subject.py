@@ -143,26 +143,26 @@ def _spread(steps: list[int]) -> str:
     return ", ".join(f"{count} for {steps.count(count)}" for count in sorted(set(steps), reverse=True))
 
 
-def draw_film(name: str, out: Path | None, output: Output, *, show: Show, **knobs: Any) -> None:
+def draw_film(
+    name: str, out: Path | None, output: Output, *, show: Show, frames_per_second: float, **knobs: Any
+) -> None:
     """Write a run's film, and print where it is and how to read it."""
-    from convscope.training.run import open_run
+    from convscope.training.folder import find_run
+    from convscope.web.animation import check_animation
     from convscope.web.film import render_film
 
-    run = open_run(name)
-    patterns = {}
-    if show != "filters":
-        patterns = {"network": run.network(say=say), "dataset": read_dataset(run, output)}
+    path = find_run(name)
+    out = out or path / "pictures" / "film.webp"
+    check_animation(out, frames_per_second)
+    if show != "filters":  # patterns are drawn by the network; filters are there, and torch stays out
+        from convscope.training.run import open_run
+
+        run = open_run(name)
+        knobs |= {"network": run.network(say=say), "dataset": read_dataset(run, output)}
     with show_work(quiet=output.quiet) as progress:
-        film = render_film(
-            run.path, out or run.path / "pictures" / "film.webp", show=show, **patterns, **knobs, progress=progress
-        )
+        film = render_film(path, out, show=show, frames_per_second=frames_per_second, progress=progress, **knobs)
     print_results(
-        {
-            "film": str(film.path),
-            "frames": film.frames,
-            "frames that cannot be read": film.skipped,
-            "note": film.caption,
-        },
+        {"film": str(film.path), "frames": film.frames, "unreadable": film.skipped, "note": film.caption},
         as_json=output.json,
     )
 
