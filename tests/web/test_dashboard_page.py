@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -169,6 +169,43 @@ def test_resumption_takes_points_back(watched: Watched, page: Any) -> None:
         wait_for_steps(page, "train", [10, 20, 30, 35])
 
 
+def test_points_are_neither_lost_nor_doubled(page: Any) -> None:
+    known = {"generation": "g", "position": 100, "total": 2, "train": {"step": [10, 20]}, "eval": {"step": []}}
+    cases = [  # what the stream tells (generation, start, end, steps); the steps then; how often they were asked for
+        ([("g", 100, 150, [30])], [10, 20, 30], 1),
+        ([("g", 100, 150, [30]), ("g", 100, 150, [30])], [10, 20, 30], 1),  # told twice
+        ([("g", 0, 100, [10, 20])], [10, 20], 1),  # known before
+        ([("g", 0, 100, [25])], [10, 20], 1),  # as above, by its place alone
+        ([("g", 0, 150, [10, 20, 30]), ("g", 150, 200, [40])], [10, 20, 30, 40], 1),  # half of it known
+        ([("g", 100, 130, [25]), ("g", 130, 150, [30])], [10, 20, 25, 30], 1),
+        ([("g", 120, 150, [30])], [10, 20], 2),  # something was missed
+        ([("h", 100, 150, [30])], [10, 20], 2),  # the log is another than it was
+    ]
+    script = """async ([known, cases]) => {
+        const { SeriesStore } = await import("/assets/dashboard/series.js");
+        const { fetch } = globalThis;
+        const asked = cases.map(() => 0);
+        globalThis.fetch = (address) => {
+            const [, place] = address.match(/case([0-9]+).series/) ?? [];
+            if (place) asked[place] += 1;
+            return place ? Promise.resolve(new Response(JSON.stringify(known))) : fetch(address);
+        };
+        const pause = (time) => new Promise((done) => setTimeout(done, time));
+        const steps = cases.map(async ([told], place) => {
+            const store = new SeriesStore(() => {});
+            store.want([{ id: `case${place}`, status: "running" }], { axis: "step", zoom: null });
+            await pause(50);
+            for (const [generation, start, end, step] of told) {
+                store.receive({ run: `case${place}`, generation, start, end, train: { step } });
+            }
+            await pause(600); // longer than the store waits between two requests
+            return store.get(`case${place}`).series.train.step;
+        });
+        return (await Promise.all(steps)).map((each, place) => [each, asked[place]]);
+    }"""
+    assert page.evaluate(script, [known, cases]) == [[steps, asked] for _, steps, asked in cases]
+
+
 def test_slider_changes_filters(page: Any) -> None:
     choose(page, "filmed")
     filters = page.locator(".filters img")
@@ -239,8 +276,7 @@ def test_view_survives_a_reload(page: Any) -> None:
 def test_smoothing_is_the_average_it_says(page: Any) -> None:
     steps, values, span = [10, 20, 40, 45], [4.0, None, 1.0, 3.0], 20
     got = page.evaluate(
-        "async ([steps, values, span]) => (await import('/assets/dashboard/smoothing.js')).smooth(steps, values, span)",
-        [steps, values, span],
+        "async (given) => (await import('/assets/dashboard/smoothing.js')).smooth(...given)", [steps, values, span]
     )
     for place, step in enumerate(steps):
         if values[place] is None:
@@ -384,7 +420,7 @@ def test_keyboard_reaches_everything(page: Any) -> None:
         reached.append(page.evaluate("document.activeElement.id"))
         if reached[-1] == "step":
             break
-    assert "step" in reached and "smooth" in reached and "layer" in reached
+    assert {"step", "smooth", "layer"} <= set(reached)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("ArrowLeft")
     playwright.expect(page.locator("#step")).to_have_value("2")
