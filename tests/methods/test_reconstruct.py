@@ -201,6 +201,56 @@ def test_a_batch_of_signals_equals_single_ones():
         )
 
 
+def test_one_units_gradient_is_its_activation_times_autograds():
+    model, image = residual(), an_image(3, 12, 12)
+    x = image[None].clone().requires_grad_()
+    unit = model(x)[0, 1, 2, 4]
+    (expected,) = torch.autograd.grad(unit, x)
+    picture = reconstruct(network(model), "head", image, 1, rule="gradient", position="2,4")
+    np.testing.assert_allclose(picture.values[-1], (unit.detach() * expected[0]).numpy(), rtol=1e-5, atol=1e-7)
+    assert picture.numbers["position"] == [2, 4]
+    assert picture.numbers["value"] == [pytest.approx(unit.item())]
+    assert picture.name == "gradient-head-1-2-4"
+    assert picture.provenance["Position"] == "2,4"
+    assert "the unit in row 2, column 4 of each channel alone" in picture.caption
+
+
+def test_gradients_of_units_add_up_to_their_channels():
+    net, image = network(residual()), an_image(3, 12, 12)
+    units = [f"{row},{column}" for row in range(6) for column in range(6)]
+    whole = reconstruct(net, "head", image, [0, 3], rule="gradient").values[2:]
+    parts = [reconstruct(net, "head", image, [0, 3], rule="gradient", position=unit).values[2:] for unit in units]
+    np.testing.assert_allclose(np.sum(parts, axis=0), whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["deconvnet", "guided"])
+def test_one_unit_equals_a_network_run_backwards_by_hand(rule):
+    model, image = plain(), an_image(3, 24, 24)
+    with torch.no_grad():
+        maps = model.eval()(image[None])[0]
+        channel, row, column = (maps == maps.max()).nonzero()[0].tolist()
+        signal = torch.zeros_like(maps)
+        signal[channel, row, column] = maps[channel, row, column]
+        expected = backwards_by_hand(model, image, signal, rule)
+    picture = reconstruct(network(model), "7", image, channel, rule=rule, position=f"{row},{column}")
+    np.testing.assert_allclose(picture.values[2], expected.numpy(), rtol=1e-5, atol=1e-6)
+    peak = reconstruct(network(model), "7", image, channel, rule=rule, start="peak")
+    np.testing.assert_array_equal(picture.values[2], peak.values[2])
+
+
+def test_without_a_channel_those_that_answer_most_at_the_position_are_shown():
+    model, image = residual(), an_image(3, 12, 12)
+    values = model(image[None])[0, :, 5, 0]
+    picture = reconstruct(network(model), "head", image, position="5,0", channels=2)
+    assert picture.captions[2:] == tuple(map(str, values.argsort(descending=True)[:2].tolist()))
+    below = int(values.argmin())
+    model.head.bias.data[below] -= 100
+    dark = reconstruct(network(model), "head", image, below, position="5,0")
+    assert dark.numbers["dark_channels"] == [below]
+    control = reconstruct(network(model), "head", image, position="5,0", control=True)
+    assert control.numbers["position"] == [5, 0]
+
+
 def test_each_channel_is_shown_by_its_strength_and_dark_ones_are_named():
     model = residual()
     model.head.bias.data = torch.tensor([0.0, 5.0, -50.0, 9.0])
@@ -275,6 +325,11 @@ def test_mistakes_are_told():
     for arguments, message in (
         ({"start": "max"}, 'no start "max"; allowed: map, peak'),
         ({"channels": 0}, "channels 0; allowed: 1 or more"),
+        ({"position": "6,0"}, 'no position "6,0" in head; allowed: row,column from 0,0 to 5,5'),
+        ({"position": "5,6"}, 'no position "5,6" in head; allowed: row,column from 0,0 to 5,5'),
+        ({"position": "-1,0"}, 'no position "-1,0" in head; allowed: row,column from 0,0 to 5,5'),
+        ({"position": "3"}, 'no position "3" in head; allowed: row,column from 0,0 to 5,5'),
+        ({"position": "1,1", "start": "peak"}, 'position "1,1" with the start peak; allowed: one of the two'),
     ):
         with pytest.raises(UsageError) as caught:
             inspect.unwrap(reconstruct)(net, "head", image, **arguments)  # past the tests' own check of types

@@ -48,6 +48,7 @@ def reconstruct(
     *,
     rule: Rule = "deconvnet",
     start: Start = "map",
+    position: str | None = None,
     channels: int = 16,
     control: bool = False,
     seed: int = 0,
@@ -60,15 +61,16 @@ def reconstruct(
     are asked for); then a tile for each channel, by default the `channels` that answer most to this image. Values
     are in the units of the model's input; each tile but the image has a scale of its own, with zero mid grey.
 
-    A channel's signal is its map, or its strongest position alone; under the rules "deconvnet" and "guided" only
-    what is positive in it. It goes back through the layers as their gradient does: transposed convolutions, batch
-    norm as the affine map that it is in evaluation mode, max pooling through the positions that won, a residual
-    sum into both its branches; only at ReLUs the rules differ (see `relu_rules.ReluRule`). Zeiler & Fergus 2014
-    (arXiv:1311.2901), section 2.1; Springenberg et al. 2015 (arXiv:1412.6806), section 3.4.
+    A channel's signal is its map, its strongest position alone, or the one unit at `position`, by which channels
+    are then ranked; under the rules "deconvnet" and "guided" only what is positive in it. It goes back through the
+    layers as their gradient does: transposed convolutions, batch norm as the affine map that it is in evaluation
+    mode, max pooling through the positions that won, a residual sum into both its branches; only at ReLUs the rules
+    differ (see `relu_rules.ReluRule`). Zeiler & Fergus 2014 (arXiv:1311.2901), section 2.1; Springenberg et al.
+    2015 (arXiv:1412.6806), section 3.4.
 
-    Ctrl-C gives the channels that are done. Raises UsageError for an unknown layer, channel, rule or start, an image
-    of another shape or range, and, unless the rule is "gradient", a network with activations that are not ReLUs or
-    with no ReLU that could be met; NumericsError for activations that are not finite.
+    Ctrl-C gives the channels that are done. Raises UsageError for an unknown layer, channel, rule, start or
+    position, an image of another shape or range, and, unless the rule is "gradient", a network with activations
+    that are not ReLUs or with no ReLU that could be met; NumericsError for activations that are not finite.
 
     Parameters
     ----------
@@ -76,6 +78,8 @@ def reconstruct(
         What a ReLU does to the signal: deconvnet, guided or gradient.
     start
         The signal: map, a channel's whole map, or peak, its strongest position alone.
+    position
+        Instead of those, one position of the maps alone: its row and column, such as 3,5.
     channels
         How many channels are shown where none is named.
     control
@@ -93,14 +97,18 @@ def reconstruct(
     images = one_image(network, image)
     if start not in STARTS:
         raise UsageError(f'no start "{start}"; allowed: {", ".join(STARTS)}')
+    if position is not None and start != "map":
+        raise UsageError(f'position "{position}" with the start {start}; allowed: one of the two')
     if channels < 1:
         raise UsageError(f"channels {channels}; allowed: 1 or more")
     relus = met_relus(network, name, images, rule)
     with frozen_eval(network.model), torch.no_grad():
         maps = layer_maps(network, name, images)[0]  # (K, h, w)
     named = choose_channels(channel, len(maps), layer=layer, class_names=network.class_names)
-    chosen = strongest(maps)[:channels] if channel is None else named
-    shares = _signals(maps, chosen, start=start, rule=rule)
+    unit = None if position is None else parse_position(position, maps.shape[1:], layer=layer)
+    chosen = strongest(maps if unit is None else maps[:, unit[0], unit[1], None, None])[:channels]
+    chosen = chosen if channel is None else named
+    shares = _signals(maps, chosen, start=start, unit=unit, rule=rule)
     parts: list[Tensor] = []
     step = batch_limit(images.shape[-2:])
     try:
@@ -116,12 +124,14 @@ def reconstruct(
     chosen = chosen[: len(back) - 1]
     whole = set(chosen) == set(range(len(maps)))
     tiles = [back[:1], *([back[1:].sum(0, keepdim=True)] if whole else []), back[1:]]
-    picture = _picture(network, layer, name, images, torch.cat(tiles), maps, chosen, rule, start, relus)
+    picture = _picture(network, layer, name, images, torch.cat(tiles), maps, chosen, rule, start, unit, relus)
     if interrupted:
         return replace(picture, numbers={**picture.numbers, "interrupted": True})
     if not control:
         return picture
-    other = reconstruct(randomized(network, seed=seed), name, image, chosen, rule=rule, start=start)
+    other = reconstruct(
+        randomized(network, seed=seed), name, image, chosen, rule=rule, start=start, position=position
+    )
     return with_control(picture, other, originals=1)
 
 
@@ -159,11 +169,30 @@ def strongest(maps: Float[Tensor, "K h w"]) -> list[int]:
     return maps.flatten(1).amax(1).argsort(descending=True, stable=True).tolist()
 
 
+def parse_position(position: str, size: Sequence[int], *, layer: str) -> tuple[int, int]:
+    """The row and column that a text such as "3,5" names, of maps of `size` (h, w). Raises UsageError for any other.
+
+    >>> parse_position("3,5", (8, 8), layer="conv1")
+    (3, 5)
+    """
+    parts = position.split(",")
+    if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
+        row, column = map(int, parts)
+        if row < size[0] and column < size[1]:
+            return row, column
+    allowed = f"row,column from 0,0 to {size[0] - 1},{size[1] - 1}"
+    raise UsageError(f'no position "{position}" in {layer}; allowed: {allowed}')
+
+
 def _signals(
-    maps: Float[Tensor, "K h w"], chosen: Sequence[int], *, start: Start, rule: Rule
+    maps: Float[Tensor, "K h w"], chosen: Sequence[int], *, start: Start, unit: tuple[int, int] | None, rule: Rule
 ) -> Iterator[Float[Tensor, "K h w"]]:
     """What goes back: all channels at once, then each of the chosen ones alone."""
-    if start == "peak":
+    if unit is not None:
+        alone = torch.zeros_like(maps)
+        alone[:, unit[0], unit[1]] = maps[:, unit[0], unit[1]]
+        maps = alone
+    elif start == "peak":
         flat = maps.flatten(1)
         peaks = torch.zeros_like(flat).scatter(1, flat.argmax(1, keepdim=True), 1.0)
         maps = maps * peaks.view_as(maps)
@@ -203,6 +232,7 @@ def _picture(
     chosen: list[int],
     rule: Rule,
     start: Start,
+    unit: tuple[int, int] | None,
     relus: int,
 ) -> Picture:
     """The picture: the image, all channels at once, their sum where there is one, each channel alone."""
@@ -211,8 +241,11 @@ def _picture(
     dark = [index for index, tile in zip(chosen, values[1 + summed :], strict=True) if not tile.any()]
     alike = similarity(values[1:2], values[:1]).tolist() if summed else []
     whose = "strongest position of each channel" if start == "peak" else "map of each channel"
+    where = {} if unit is None else {"position": list(unit), "value": maps[chosen, unit[0], unit[1]].tolist()}
+    if unit is not None:
+        whose = f"unit in row {unit[0]}, column {unit[1]} of each channel"
     return Picture(
-        name=f"{rule}-{slug(layer)}" + (f"-{chosen[0]}" if len(chosen) == 1 else ""),
+        name="-".join([rule, slug(layer), *map(str, chosen if len(chosen) == 1 else ()), *map(str, unit or ())]),
         title=f"{RULE_WORDS[rule]} from {layer}, {maps.shape[0]} channels of {maps.shape[1]}×{maps.shape[2]}",
         values=np.concatenate([as_rgb(images), values]).astype(np.float32),
         limits=np.concatenate([[[0, 1]], signed_limits(values)]).astype(np.float32),
@@ -226,10 +259,17 @@ def _picture(
             "relus": relus,
             "channels": chosen,
             "maximum": maps.flatten(1).amax(1)[chosen].tolist(),
+            **where,
             "dark_channels": dark,
             **({"sum_similarity": round(alike[0], 4)} if alike else {}),
         },
-        provenance={"Method": "reconstruct", "Network": network.name, "Layer": name, "Rule": rule, "Start": start},
+        provenance={
+            "Method": "reconstruct",
+            "Network": network.name,
+            "Layer": name,
+            "Rule": rule,
+            **({"Start": start} if unit is None else {"Position": f"{unit[0]},{unit[1]}"}),
+        },
     )
 
 
