@@ -6,4 +6,5 @@ BENCHMARKS: dict[str, Entry] = {
     "maximize": Entry("bench.maximize:main", "activation maximization, a channel, and torch-lucent"),
     "reconstruct": Entry("bench.reconstruct:main", "deconvnet reconstructions of 64 channels, and Captum's calls"),
     "top-images": Entry("bench.top_images:main", "the survey of all layers, and a bare forward pass over the images"),
+    "watch": Entry("bench.watch:main", "a log of a million events in the dashboard, and json.loads"),
 }

@@ -95,6 +95,7 @@ def has_screen() -> bool:
 def listen(port: int | None) -> socket.socket:
     """A socket on 127.0.0.1 that listens at the port. Raises UsageError where it is taken."""
     tried = [port] if port is not None else [*range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED), 0]
+    reason = ""
     for number in tried:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if os.name != "nt":  # there it would let two servers share a port
@@ -104,12 +105,10 @@ def listen(port: int | None) -> socket.socket:
             listener.listen(2048)
         except (OSError, OverflowError) as error:
             listener.close()
-            reason = error
+            reason = str(error)
         else:
             return listener
-    raise UsageError(
-        f"port {port} cannot be had: {reason}; allowed: one from 1024 to 65535, or 0 for any that is free"
-    )
+    raise UsageError(f"port {port} cannot be had: {reason}; allowed: one from 1024 to 65535, or 0 for any that is free")
 
 
 class EndingServer(uvicorn.Server):
