@@ -38,7 +38,7 @@ class TensorBoard:
         """Begin a new file. Raises OSError."""
         folder = run / "tensorboard"
         folder.mkdir(parents=True, exist_ok=True)
-        self.where = f"tensorboard --logdir {run.parent}"
+        self.where = f"tensorboard --logdir {run.parent} --samples_per_plugin images=100"
         number = len(list(folder.iterdir()))
         told: dict[str, int] = memory.get("told", {}) if number else {}
         known = min(step, max(told.values(), default=-1))
