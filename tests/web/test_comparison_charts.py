@@ -109,7 +109,7 @@ def test_dots_are_seeds_and_the_bar_their_mean(contenders):
 
 def test_classes_show_the_difference_and_what_chance_makes():
     seeds = np.array([[0.2, np.nan, 0.1, 0.05]])
-    found = Difference(seeds[0], np.array([0.1, np.nan, 0.3, 0.01]), seeds)
+    found = Difference(seeds[0], np.array([0.1, np.nan, 0.3, 0.01]), seeds, np.ones(4, bool))
     (axes,) = class_differences({"both": found}, "sgd", ("a", "none", "c"), {"both": 1}).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "c", "all images"]
     dots = [line for line in axes.get_lines() if line.get_color() == COLOURS[1]]
@@ -120,7 +120,7 @@ def test_classes_show_the_difference_and_what_chance_makes():
 
 def test_of_many_classes_those_that_differ_most():
     points_of = np.append(np.arange(50) / 100 - 0.25, 0)
-    found = Difference(points_of, np.zeros(51), points_of[None])
+    found = Difference(points_of, np.zeros(51), points_of[None], np.ones(51, bool))
     (axes,) = class_differences({"both": found}, "sgd", [f"c{number}" for number in range(50)], {"both": 1}).axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert len(labels) == 25

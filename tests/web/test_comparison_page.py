@@ -18,6 +18,7 @@ from convscope.training.run import Run
 from convscope.types import Augmentation, Event, Network, Phase, Recipe
 from convscope.web import comparison_pictures
 from convscope.web.comparison import write_comparison
+from convscope.web.results import wilson_interval
 
 ADAM, SGD = Phase("adam", 0.001, epochs=2), Phase("sgd", 0.1, epochs=2)
 
@@ -62,6 +63,7 @@ def planted(
     initial: str | None = "a" * 64,
     batch_size: int = 32,
     folder: str | None = None,
+    images: int = 300,
 ) -> Run:
     recipe = Recipe(name, "", "small", phases, batch_size, Augmentation(), seed=seed)
     config = {
@@ -71,7 +73,7 @@ def planted(
             "fingerprint": fingerprint,
             "class_names": list(HOSTILE),
             "train_images": 300,
-            "test_images": 300,
+            "test_images": images,
         },
         "weights": None,
         "initial_sha256": initial and f"{seed}{initial}"[:64],
@@ -170,7 +172,7 @@ def test_runs_on_different_images_are_not_compared_in_what_needs_the_same(tmp_pa
     network, _ = small(class_names=HOSTILE)
     runs = [
         planted("sgd", SGD, network=network),
-        planted("adam", ADAM, network=network, fingerprint="beef", batch_size=64, initial="b" * 64),
+        planted("adam", ADAM, network=network, fingerprint="beef", batch_size=64, initial="b" * 64, images=3000),
     ]
     said = write_comparison(tmp_path / "page.html", runs, None)
     assert said.startswith("These runs were tested on different images")
@@ -179,6 +181,9 @@ def test_runs_on_different_images_are_not_compared_in_what_needs_the_same(tmp_pa
     assert "f00d" in page.text
     assert "beef" in page.text
     assert "At equal accuracy" not in page.text
+    intervals = [wilson_interval(share, count) for share, count in ((150, 300), (1500, 3000))]
+    for low, high in intervals:
+        assert f"{100 * low:.1f} % to {100 * high:.1f} %" in page.text
 
 
 def test_a_run_that_has_not_finished_and_one_without_a_network(tmp_path):

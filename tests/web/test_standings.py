@@ -10,7 +10,7 @@ from test_comparison_page import ADAM, SGD, log, planted
 
 from convscope.types import Phase
 from convscope.web.contenders import find_contenders, same_start, setting_rows, share_test_images
-from convscope.web.standings import Difference, Reach, difference_of, final_of, reaches, standing_of
+from convscope.web.standings import Reach, difference_of, final_of, reaches, standing_of
 from convscope.web.verdict import answer
 
 FAST = Phase("sgd", 0.5, epochs=2)
@@ -97,10 +97,17 @@ def test_chance_is_what_swapping_answers_image_by_image_makes():
     assert np.isnan(found.points[1])
 
 
-def test_clear_is_beyond_chance_with_every_seed_on_one_side():
-    seeds = np.array([[0.3, 0.5, 0.1], [0.1, -0.1, 0.1]])
-    found = Difference(seeds.mean(0), np.array([0.1, 0.1, 0.1]), seeds)
-    assert found.clear.tolist() == [True, False, False]
+def test_clear_is_beyond_chance_with_each_seed_of_the_one_above_each_of_the_other():
+    labels = np.repeat([0, 1, 2], 40)
+    rights, others = ((30, 20), (38, 10), (2, 1)), ((12, 10), (12, 1), (0, 0))  # of each class, by seed
+
+    def answers(counts):
+        return np.array([np.concatenate([np.arange(40) < each[seed] for each in counts]) for seed in (0, 1)]) * 1.0
+
+    found = difference_of(answers(rights), answers(others), labels, 3)
+    assert found.apart.tolist() == [True, False, True, True]
+    assert found.clear.tolist() == [True, False, False, True]
+    assert difference_of(answers(others), answers(rights), labels, 3).clear.tolist() == [True, False, False, True]
 
 
 def test_an_accuracy_is_reached_at_the_first_evaluation_that_has_it():
@@ -143,6 +150,11 @@ def test_with_seeds_every_seed_of_the_best_must_beat_every_seed_of_the_other():
     assert "once in 20 times" in words  # 3 of 6 places: 6! / 3! / 3! ways
     first, words = told(*seeded("sgd", SGD, 0.5, 0.71), *seeded("adam", ADAM, 0.7, 0.74))
     assert first.startswith("No clear winner: adam ends highest")
+    assert words == (
+        "It is 11.5 points above sgd on average, and with each seed, but their seeds overlap (70.0 % to 74.0 % and "
+        "50.0 % to 71.0 %): no more than seeds make."
+    )
+    _, words = told(*seeded("sgd", SGD, 0.71, 0.5), *seeded("adam", ADAM, 0.7, 0.74))
     assert "11.5 points above sgd on average, but their seeds overlap" in words
     first, words = told(*seeded("sgd", SGD, 0.70, 0.71), *seeded("adam", ADAM, 0.72, 0.73))
     assert first.startswith("No clear winner")

@@ -111,7 +111,7 @@ def write_comparison(
         contenders=contenders,
         standings=standings,
         answer=sentences,
-        intervals=[_interval(standing, images) for standing in standings],
+        intervals=[_interval(*each) for each in zip(standings, contenders, strict=True)],
         images=images,
         alike=alike,
         start=same_start(contenders),
@@ -169,10 +169,11 @@ def _curves(
     )
 
 
-def _interval(standing: Standing, images: int) -> tuple[float, float] | None:
+def _interval(standing: Standing, contender: Contender) -> tuple[float, float] | None:
     """Of a single seed the 95 % interval of its test accuracy; of several their lowest and highest."""
     values = standing.values("test_accuracy")
     if len(values) == 1:
+        images = contender.members[0].run.config["dataset"]["test_images"]
         return wilson_interval(round(values[0] * images), images)
     return (min(values), max(values)) if values else None
 

@@ -51,8 +51,8 @@ def class_differences(
 ) -> Figure:
     """By class, how many points more each contender gets right than the reference, and what chance makes.
 
-    The grey band is what chance alone makes in 95 of 100 cases; strokes are seeds; a filled dot lies beyond chance,
-    with all seeds on one side. Of many classes, those that differ most; below them, all test images.
+    The grey band is what chance alone makes in 95 of 100 cases; strokes are seeds; a filled dot lies beyond what
+    chance and seeds make. Of many classes, those that differ most; below them, all test images.
     """
     first = next(iter(differences.values()))
     order = np.flatnonzero(np.isfinite(first.points[:-1]))

@@ -38,7 +38,8 @@ class Standing(NamedTuple):
     """A contender's final figures over its seeds."""
 
     name: str
-    finals: list[Final]
+    seeds: list[int]
+    finals: list[Final]  # of each seed
     means: dict[str, float]  # of FIGURES, "step" and "seconds"
     deviations: dict[str, float]  # sample deviations; empty for a single seed
 
@@ -59,7 +60,7 @@ def standing_of(contender: Contender) -> Standing:
     lists |= {"step": [float(final.step) for final in finals], "seconds": [final.seconds for final in finals]}
     means = {key: statistics.fmean(values) for key, values in lists.items() if values}
     deviations = {key: statistics.stdev(values) for key, values in lists.items() if len(values) > 1}
-    return Standing(contender.name, finals, means, deviations)
+    return Standing(contender.name, [member.seed for member in contender.members], finals, means, deviations)
 
 
 class Difference(NamedTuple):
@@ -68,12 +69,12 @@ class Difference(NamedTuple):
     points: NDArray[np.float64]  # (classes + 1,): nan where there are no images
     chance: NDArray[np.float64]  # (classes + 1,): 95 % of the differences that chance alone makes lie within ± this
     seeds: NDArray[np.float64]  # (pairs, classes + 1): the difference seed by seed
+    apart: NDArray[np.bool_]  # (classes + 1,): each seed of the one lies above each seed of the other
 
     @property
     def clear(self) -> NDArray[np.bool_]:
-        """(classes + 1,): larger than chance makes, and of the same sign with every seed."""
-        agree = np.abs(np.sign(self.seeds).sum(0)) == len(self.seeds)
-        return (np.abs(self.points) > self.chance) & agree
+        """(classes + 1,): larger than chance makes, and than seeds make."""
+        return (np.abs(self.points) > self.chance) & self.apart
 
 
 def difference_of(
@@ -91,11 +92,13 @@ def difference_of(
 
     counts = by_class(np.ones(len(labels)))
     delta = right.mean(0) - other.mean(0)  # (N,)
-    paired = zip(right, other, strict=False)
+    ones, twos = (np.stack([by_class(seed) for seed in each]) for each in (right, other))  # (seeds, classes + 1)
+    pairs = min(len(ones), len(twos))
     with np.errstate(invalid="ignore", divide="ignore"):
         points, chance = by_class(delta) / counts, Z * np.sqrt(by_class(delta**2)) / counts
-        seeds = np.stack([by_class(first - second) / counts for first, second in paired])
-    return Difference(points, chance, seeds)
+        seeds = (ones[:pairs] - twos[:pairs]) / counts
+    apart = (ones.min(0) > twos.max(0)) | (ones.max(0) < twos.min(0))
+    return Difference(points, chance, seeds, apart)
 
 
 class Reach(NamedTuple):

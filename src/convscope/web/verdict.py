@@ -72,7 +72,12 @@ def _verdict(best: Standing, other: Standing, chance: float, images: int) -> _Ve
         return _Verdict(False, f"It is only {lead}; {on_images}.")
     once_in = math.comb(len(highs) + len(lows), len(highs))
     if min(highs) <= max(lows):
-        return _Verdict(False, f"It is {lead} on average, but their seeds overlap: that is no more than seeds make.")
+        paired = best.seeds == other.seeds and all(a > b for a, b in zip(highs, lows, strict=True))
+        with_each = ", and with each seed" if paired else ""
+        ranges = f"{percent(min(highs))} to {percent(max(highs))} and {percent(min(lows))} to {percent(max(lows))}"
+        return _Verdict(
+            False, f"It is {lead} on average{with_each}, but their seeds overlap ({ranges}): no more than seeds make."
+        )
     beats = f"each of its seeds beats each of {other.name}'s (by luck this happens once in {once_in} times)"
     if gap <= chance:
         return _Verdict(False, f"It is {lead}, and {beats}, but {on_images}.")
