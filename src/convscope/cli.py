@@ -250,6 +250,14 @@ def methods(*, output: Output = DEFAULT_OUTPUT) -> None:
 
 
 @app.command
+def loggers(*, output: Output = DEFAULT_OUTPUT) -> None:
+    """List the tools that --log passes a training on to."""
+    from convscope.loggers import LOGGERS
+
+    print_results({name: entry.summary for name, entry in LOGGERS.items()}, as_json=output.json)
+
+
+@app.command
 def recipes(name: str | None = None, /, *, output: Output = DEFAULT_OUTPUT) -> None:
     """List the recipes, or every value of one.
 

@@ -18,6 +18,7 @@ from convscope.jobs import (
     command_line,
     dataset_options,
     follow,
+    log_to,
     overrides,
     run_results,
     train_run,
@@ -43,6 +44,7 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
         train_run(dataset, flags, data, output, report=report)
         return
     from convscope.data import load_dataset
+    from convscope.loggers import load_loggers
     from convscope.models import MODELS
     from convscope.training.engine import select_device
     from convscope.training.folder import check_free, new_run_path
@@ -59,6 +61,7 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     if settled:
         say(f"batch size {first.batch_size} for all, as {first.name} has it; another: --set batch_size=VALUE")
     look_up(MODELS, early[0].model, kind="model")
+    load_loggers(flags.log)
     select_device(flags.device)
     weights = weights_place(flags.weights)
     if flags.out:
@@ -88,7 +91,7 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     again = command_line() if flags.out else f"{command_line()} --out {folder}"
     start = {"dataset_options": options, "weights": weights, "device": flags.device, "report": report}
     try:
-        failed = _train_all(planned, images, start, output, again=again)
+        failed = _train_all(planned, images, start, output, loggers=flags.log, again=again)
         _write(folder / "comparison.html", [_open(path) for path in planned], images, output)
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped; what was saved stands; go on with: {again}") from error
@@ -141,12 +144,19 @@ def _check_same(path: Path, recipe: Recipe, images: Dataset, weights: str | None
 
 
 def _train_all(
-    planned: Mapping[Path, Recipe], images: Dataset, start: Mapping[str, Any], output: Output, *, again: str
+    planned: Mapping[Path, Recipe],
+    images: Dataset,
+    start: Mapping[str, Any],
+    output: Output,
+    *,
+    loggers: Sequence[str],
+    again: str,
 ) -> list[str]:
     """Train what is not finished, and print what each came to. Says and returns which failed, and why.
 
     Raises Interrupted, with the command that goes on, when a signal ended it.
     """
+    from convscope.loggers.memory import used_loggers
     from convscope.training.run import open_run, resume_run, start_run
 
     failed: list[str] = []
@@ -166,7 +176,8 @@ def _train_all(
                     else:
                         command = command_line()
                         events = start_run(path, images, recipe, command=command, say=say, should_stop=stop, **start)
-                    follow(events, stop, output, again=again)
+                    names = dict.fromkeys([*used_loggers(path), *loggers])
+                    follow(log_to(events, list(names), path), stop, output, again=again)
             except NumericsError as error:
                 failed.append(f"{path.name}: {error}")
                 say(failed[-1])

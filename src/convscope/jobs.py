@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ class StopSignals:
 def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, *, report: bool) -> None:
     """Load the images, settle the recipe, train, and print what came of it."""
     from convscope.data import load_dataset
+    from convscope.loggers import load_loggers
     from convscope.models import MODELS
     from convscope.training.engine import select_device
     from convscope.training.folder import check_free, new_run_path
@@ -57,6 +58,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     named = get_recipe(flags.recipe[0]) if flags.recipe else None
     early = override_recipe(named or default_recipe(0), **overrides(flags))
     look_up(MODELS, early.model, kind="model")
+    load_loggers(flags.log)
     select_device(flags.device)
     weights = weights_place(flags.weights)
     if flags.out:
@@ -87,8 +89,18 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
             say=say,
             should_stop=stop,
         )
-        follow(events, stop, output, again=f"convscope resume {path}")
+        follow(log_to(events, flags.log, path), stop, output, again=f"convscope resume {path}")
     print_run(path, images, output, report=report)
+
+
+def log_to(events: Iterator[Event], names: Sequence[str], path: Path) -> Iterator[Event]:
+    """The events, passed on to the named loggers as well."""
+    if not names:
+        return events
+    from convscope.loggers.follow import follow as pass_on
+    from convscope.web.logged_frames import frame_painter
+
+    return pass_on(events, names, path, frame_pixels=frame_painter(path), say=say)
 
 
 def watch_beside(folder: Path, output: Output) -> None:
@@ -148,6 +160,7 @@ def overrides(flags: TrainFlags) -> dict[str, Any]:
 
 def resume_training(name: str, device: str | None, output: Output) -> None:
     """Go on with a run to its end, and print what came of it."""
+    from convscope.loggers.memory import used_loggers
     from convscope.training.run import open_run, resume_run
 
     run = open_run(name)
@@ -157,7 +170,8 @@ def resume_training(name: str, device: str | None, output: Output) -> None:
     else:
         with StopSignals() as stop:
             events = resume_run(run, dataset, device=device, say=say, should_stop=stop)
-            follow(events, stop, output, again=f"convscope resume {run.path}")
+            names = used_loggers(run.path)
+            follow(log_to(events, names, run.path), stop, output, again=f"convscope resume {run.path}")
     print_run(run.path, dataset, output, report=run.config["report"])
 
 
