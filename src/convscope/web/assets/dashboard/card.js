@@ -47,9 +47,10 @@ export class Card {
     if (frame) {
       const shown = film.map_layers.includes(layer) ? layer : film.map_layers[0];
       const seen = this.#store.look(run.id, frame.step, shown, Math.min(probe, film.probes.length - 1));
-      const where = saidStep(frame.step, frame.epoch);
-      parts.push(this.#filters.show(seen.filters, `Filters of ${film.filter_layer}`, `${run.name}, ${where}`, () => turn === this.#turn));
-      parts.push(this.#maps.show(seen.maps, `Maps of ${shown}`, `${run.name}, ${where}`, () => turn === this.#turn));
+      const where = `${run.name}, ${saidStep(frame.step, frame.epoch)}`;
+      const newest = () => turn === this.#turn;
+      parts.push(this.#filters.show(seen.filters, `Filters of ${film.filter_layer}`, where, newest));
+      parts.push(this.#maps.show(seen.maps, `Maps of ${shown}`, where, newest));
       parts.push(this.#showSummary(run, film, probe, seen.summary, turn));
     } else for (const part of [this.#filters, this.#maps, this.#probabilities, this.#layers]) part.root.hidden = true;
     parts.push(this.#showConfusion(run, step, evaluated, turn));
@@ -68,12 +69,7 @@ export class Card {
 
   async #showConfusion(run, step, evaluated, turn) {
     const wanted = step != null && run.status !== "deleted" && evaluated !== null;
-    let said = null;
-    try {
-      said = wanted ? await this.#store.confusion(run.id, step, evaluated) : null;
-    } catch {
-      said = null; // no evaluation yet, or one of a log that holds no matrices
-    }
+    const said = wanted ? await this.#store.confusion(run.id, step, evaluated) : null;
     if (turn !== this.#turn) return;
     this.#confusion.hidden = !said?.matrix;
     if (!said?.matrix) return;
@@ -99,10 +95,14 @@ export class Card {
   #readCell({ offsetX, offsetY }) {
     const { matrix, names, place } = this.#drawn ?? {};
     if (!place) return;
-    const [truth, told] = [Math.floor((offsetY - place.above) / place.cell), Math.floor((offsetX - place.left) / place.cell)];
+    const truth = Math.floor((offsetY - place.above) / place.cell);
+    const told = Math.floor((offsetX - place.left) / place.cell);
     const images = matrix[truth]?.[told];
     if (images == null) this.#sayMatrix();
-    else say(this.#confused, `${thousands(images)} × ${names[truth]} ${truth === told ? "recognized" : `taken for ${names[told]}`}`);
+    else {
+      const verdict = truth === told ? "recognized" : `taken for ${names[told]}`;
+      say(this.#confused, `${thousands(images)} × ${names[truth]} ${verdict}`);
+    }
   }
 }
 

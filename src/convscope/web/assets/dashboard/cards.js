@@ -25,8 +25,8 @@ export class Cards {
     for (const id of this.#cards.keys()) if (!runs.some((run) => run.id === id)) this.#cards.delete(id);
     const shown = runs.map((run) => {
       if (!this.#cards.has(run.id)) this.#cards.set(run.id, new Card(this.#store));
-      const card = this.#cards.get(run.id);
-      return card.show(run, { colour: colourOf(run.id), step, layer, probe, evaluated: evaluatedBefore(run.id, step) });
+      const evaluated = evaluatedBefore(run.id);
+      return this.#cards.get(run.id).show(run, { colour: colourOf(run.id), step, layer, probe, evaluated });
     });
     const place = find("cards");
     place.classList.toggle("alone", runs.length === 1);
@@ -76,8 +76,10 @@ export class Cards {
   #probeChoice(run, { index, label }, number) {
     const name = `test image ${index}: ${run.class_names?.[label] ?? label}`;
     const image = element("img", { alt: name, title: name });
-    this.#store.probe(run.id, number).then((source) => (image.src = source), () => image.replaceWith(name));
-    return element("label", { class: "probe-choice" }, element("input", { type: "radio", name: "probe", value: number }), image);
+    const show = (source) => (image.src = source);
+    this.#store.probe(run.id, number).then(show, () => image.replaceWith(name));
+    const button = element("input", { type: "radio", name: "probe", value: number });
+    return element("label", { class: "probe-choice" }, button, image);
   }
 
   #sayCost(runs) {

@@ -24,13 +24,14 @@ export class Charts {
     this.#onPick = onPick;
     this.#charts = CHARTS.map((chart) => ({ chart, ...makePlace(chart, (format) => this.#export(chart, format)) }));
     grid.append(...this.#charts.map(({ root }) => root));
-    const seen = new IntersectionObserver((entries) => {
+    const note = (entries) => {
       for (const { target, isIntersecting } of entries) {
         const place = this.#charts.find(({ plot }) => plot === target);
         place.seen = isIntersecting;
         if (isIntersecting && place.stale) this.#schedule();
       }
-    }, { rootMargin: "200px" });
+    };
+    const seen = new IntersectionObserver(note, { rootMargin: "200px" });
     const resized = new ResizeObserver((entries) => {
       for (const { target } of entries) if (target.layout) this.#plotly.Plots.resize(target);
     });
@@ -104,10 +105,10 @@ export class Charts {
     plot.classList.remove("waiting");
     plot.on("plotly_relayout", (changes) => {
       if (!("xaxis.range[0]" in changes || "yaxis.range[0]" in changes)) return; // not a person's zoom
-      if ("yaxis.range[0]" in changes) this.#yRanges[chart.name] = [changes["yaxis.range[0]"], changes["yaxis.range[1]"]];
+      const range = (axis, size = 1) => [0, 1].map((end) => changes[`${axis}.range[${end}]`] * size);
+      if ("yaxis.range[0]" in changes) this.#yRanges[chart.name] = range("yaxis");
       if (!("xaxis.range[0]" in changes)) return;
-      const { size } = axisUnit(this.#scene.axis, this.#scene.runs);
-      this.#onZoom([changes["xaxis.range[0]"] * size, changes["xaxis.range[1]"] * size]);
+      this.#onZoom(range("xaxis", axisUnit(this.#scene.axis, this.#scene.runs).size));
     });
     plot.on("plotly_doubleclick", () => this.reset());
     plot.on("plotly_click", ({ points }) => {
@@ -131,7 +132,8 @@ function makePlace(chart, save) {
   const plot = element("div", { class: "plot waiting", id: `plot-${chart.name}` }, "Loading the charts …");
   const formats = ["PNG", "SVG"].map((name) => {
     const label = `Save ${chart.title.toLowerCase()} as ${name}`;
-    return element("button", { type: "button", class: "quiet", title: label, "aria-label": label, onclick: () => save(name.toLowerCase()) }, name);
+    const onclick = () => save(name.toLowerCase());
+    return element("button", { type: "button", class: "quiet", title: label, "aria-label": label, onclick }, name);
   });
   const caption = element("figcaption", {}, element("h2", {}, chart.title), ...formats);
   const root = element("figure", { class: chart.low ? "chart low" : "chart" }, caption, plot);

@@ -71,7 +71,8 @@ export function describeConfusion(matrix, names) {
     }),
   );
   const first = `${right} of ${total} test images right`;
-  return worst.images ? `${first}; most often ${names[worst.truth]} is taken for ${names[worst.said]} (${worst.images})` : first;
+  if (!worst.images) return first;
+  return `${first}; most often ${names[worst.truth]} is taken for ${names[worst.said]} (${worst.images})`;
 }
 
 function write(pen, text, x, y, align) {

@@ -5,14 +5,27 @@ import { plain } from "./words.js";
 
 /** The charts, and the column that each kind of curve takes. */
 export const CHARTS = [
-  { name: "loss", title: "Loss", train: "loss", test: "test_loss", fit: "train_loss", log: true, format: ".4~g" },
-  { name: "accuracy", title: "Accuracy", train: "accuracy", test: "test_accuracy", fit: "train_accuracy", ticks: ".0%", format: ".2%" },
-  { name: "learning-rate", title: "Learning rate", train: "learning_rate", log: true, low: true, raw: true, zero: true, format: ".3~g" },
-  { name: "throughput", title: "Images a second", train: "images_per_second", low: true, ticks: ",d", format: ",.0f", zero: true },
+  {
+    ...{ name: "loss", title: "Loss", train: "loss", test: "test_loss", fit: "train_loss" },
+    ...{ log: true, format: ".4~g" },
+  },
+  {
+    ...{ name: "accuracy", title: "Accuracy", train: "accuracy", test: "test_accuracy", fit: "train_accuracy" },
+    ...{ ticks: ".0%", format: ".2%" },
+  },
+  {
+    ...{ name: "learning-rate", title: "Learning rate", train: "learning_rate" },
+    ...{ log: true, low: true, raw: true, zero: true, format: ".3~g" },
+  },
+  {
+    ...{ name: "throughput", title: "Images a second", train: "images_per_second" },
+    ...{ low: true, zero: true, ticks: ",d", format: ",.0f" },
+  },
 ];
 
 const FONT = 'system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 const KIND_NAMES = { train: "train", test: "test", fit: "train, evaluated" };
+const HOVER = { step: "step %{x:,.0f}", epoch: "epoch %{x:.2f}" };
 const FEW = 80; // evaluations that are drawn with a mark each
 
 /** Seconds, minutes or hours, by how long the longest run took. */
@@ -45,14 +58,15 @@ export function drawFigure(chart, scene) {
   const range = (scene.zoom ?? [-0.012 * end, 1.012 * end]).map((edge) => edge / unit.size);
   const logged = scene.log && Boolean(chart.log);
   const height = scene.yRange ?? heightOf(data, range, { logged, zero: chart.zero });
-  return { data, layout: layout(chart, scene, { unit, logged, range, height, marks: phaseMarks(scene, unit, range) }) };
+  const marks = phaseMarks(scene, unit, range);
+  return { data, layout: layout(chart, scene, { unit, logged, range, height, marks }) };
 }
 
-/** The range of what is to be seen, as plotly counts it; null where nothing is. Its own would look at hidden points too. */
+/** The range of what is to be seen, as plotly counts it; null of nothing. Its own would look beyond the zoom. */
 function heightOf(data, [from, to], { logged, zero }) {
   let [low, high] = [Infinity, -Infinity];
   for (const { x, y } of data) {
-    const first = Math.max(0, x.findIndex((place) => place >= from) - 1); // a line comes in from the point before
+    const first = Math.max(0, x.findIndex((place) => place >= from) - 1); // from which a line comes in
     for (let place = first; place < x.length && (place === first || x[place - 1] <= to); place += 1) {
       if (y[place] == null || (logged && y[place] <= 0)) continue;
       low = Math.min(low, y[place]);
@@ -83,8 +97,12 @@ function curves(chart, run, scene, unit) {
     const { train } = run.series;
     const smoothed = scene.span > 0 && !chart.raw;
     const raw = { line: { color: colour, width: 1.1 }, opacity: smoothed ? 0.22 : 0.8 };
-    traces.push(line("train", train, train[chart.train], smoothed ? { ...raw, hoverinfo: "skip", showlegend: false } : raw));
-    if (smoothed) traces.push(line("train", train, smooth(train.step, train[chart.train], scene.span), { line: { color: colour, width: 1.5 } }));
+    const values = train[chart.train];
+    traces.push(line("train", train, values, smoothed ? { ...raw, hoverinfo: "skip", showlegend: false } : raw));
+    if (smoothed) {
+      const average = smooth(train.step, values, scene.span);
+      traces.push(line("train", train, average, { line: { color: colour, width: 1.5 } }));
+    }
   }
   for (const kind of ["fit", "test"].filter((each) => kinds.includes(each) && chart[each])) {
     const table = run.series.eval;
@@ -123,7 +141,7 @@ function layout(chart, scene, { unit, logged, range, height, marks }) {
       title: { text: unit.name, font: { size: 11, color: quiet }, standoff: 4 },
       tickformat: scene.axis === "step" ? ",~f" : "",
       hoverformat: scene.axis === "step" ? ",.0f" : ".2f",
-      unifiedhovertitle: { text: scene.axis === "step" ? "step %{x:,.0f}" : `%{x:.2f} ${unit.name === "epoch" ? "epochs" : unit.name}` },
+      unifiedhovertitle: { text: HOVER[scene.axis] ?? `%{x:.2f} ${unit.name}` },
       showspikes: false,
       nticks: 8,
     },

@@ -6,6 +6,7 @@ const KEPT = 600; // pictures and summaries held at a time
 export class FilmStore {
   #films = new Map(); // by run: {film, error}
   #answers = new Map(); // by address: a promise of what the server said; the oldest first
+  #unconfused = new Set(); // runs whose log holds no confusion matrix
   #changed;
 
   constructor(changed) {
@@ -79,9 +80,15 @@ export class FilmStore {
     return this.#once(addressOf(id, `probes/${number}.png`), picture);
   }
 
-  /** The confusion matrix of the newest evaluation at a step or before; `evaluated` is that evaluation's step. */
-  confusion(id, step, evaluated) {
-    return this.#once(addressOf(id, "confusion", { step: evaluated ?? step }), ask);
+  /** {step, matrix} of the newest evaluation at a step or before, whose step is `evaluated`; null where none is. */
+  async confusion(id, step, evaluated) {
+    if (this.#unconfused.has(id)) return null;
+    try {
+      return await this.#once(addressOf(id, "confusion", { step: evaluated ?? step }), ask);
+    } catch (error) {
+      if (error.status === 404) this.#unconfused.add(id); // an older log, without matrices: not asked for again
+      return null;
+    }
   }
 
   #once(address, get) {

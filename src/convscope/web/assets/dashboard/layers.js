@@ -7,8 +7,9 @@ export class Layers {
   #shown = "";
 
   constructor() {
-    const heads = ["Layer", "Active positions", "Silent channels"].map((name) => element("th", { scope: "col" }, name));
-    const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), this.#body);
+    const names = ["Layer", "Active positions", "Silent channels"];
+    const heads = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
+    const table = element("table", {}, element("thead", {}, heads), this.#body);
     this.root = element("div", { class: "part layers" }, element("h4", {}, "Layers"), table);
   }
 
@@ -26,7 +27,8 @@ export class Layers {
 function makeRow({ name, active, silent, channels }) {
   const bar = element("span", { class: "bar other" });
   bar.style.setProperty("--share", active);
-  const share = element("td", {}, element("span", { class: "with-bar" }, bar, element("span", { class: "share" }, percent(active, 0))));
+  const number = element("span", { class: "share" }, percent(active, 0));
+  const share = element("td", {}, element("span", { class: "with-bar" }, bar, number));
   const quiet = element("td", { class: silent > channels / 4 ? "alarming" : "" }, `${silent} of ${channels}`);
   return element("tr", {}, element("th", { scope: "row" }, name), share, quiet);
 }

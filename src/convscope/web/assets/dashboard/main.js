@@ -31,7 +31,8 @@ const charts = new Charts(find("chart-grid"), {
   onZoom: (zoom) => settings.set({ zoom }),
   onPick: (place) => {
     const { axis } = settings.get();
-    const step = runs.chosen().map(({ id }) => stepAt(series.get(id).series, place, axis)).find((each) => each != null);
+    const steps = runs.chosen().map(({ id }) => stepAt(series.get(id).series, place, axis));
+    const step = steps.find((each) => each != null);
     if (step != null) player.goTo(step);
   },
 });
@@ -74,17 +75,21 @@ function drawCharts(chosen) {
   const { axis, shown, smooth, log, zoom } = settings.get();
   const scene = {
     ...{ axis, shown, log, zoom, span: SPANS[smooth], look: look(), cursors: cursors(chosen) },
-    runs: chosen.map(({ id, name, phases }) => ({ id, name, phases, style: styleOf(id), series: series.get(id).series })),
+    runs: chosen.map(({ id, name, phases }) => ({
+      ...{ id, name, phases, style: styleOf(id) },
+      series: series.get(id).series,
+    })),
   };
-  const lengths = scene.runs.map(({ series: s }) => s && [s.generation, s.position, s.train.step[0], s.train.step.length]);
-  const key = JSON.stringify([{ ...scene, cursors: null, runs: scene.runs.map((run) => ({ ...run, series: null })) }, lengths]);
+  const brief = (s) => s && [s.generation, s.position, s.train.step[0], s.train.step.length];
+  const told = scene.runs.map((run) => ({ ...run, series: brief(run.series) }));
+  const key = JSON.stringify({ ...scene, cursors: null, runs: told });
   if (key !== shownCharts) charts.draw(scene);
   else charts.moveCursors(scene.cursors);
   shownCharts = key;
-  const errors = chosen.map(({ id, name }) => ({ name, error: series.get(id).error })).filter(({ error }) => error);
-  const damaged = chosen.filter(({ message, status }) => message && status !== "deleted");
-  const words = [...errors.map(({ name, error }) => `${name}: ${error.message}`), ...damaged.map(({ name, message }) => `${name}: ${message}`)];
-  sayOrHide(find("hint"), [...new Set(words)].join("  "));
+  const troubleOf = ({ id, message }) => series.get(id).error?.message ?? message;
+  const troubles = chosen.map((run) => ({ name: run.name, trouble: troubleOf(run) }));
+  const words = troubles.filter(({ trouble }) => trouble).map(({ name, trouble }) => `${name}: ${trouble}`);
+  sayOrHide(find("hint"), words.join("  "));
 }
 
 /** Shows the film's frame of the moment where it is another than before. */
@@ -92,8 +97,12 @@ function drawCards(chosen) {
   const { layer, probe, step: asked } = settings.get();
   const { step } = player;
   const evaluated = (id) => evaluatedBefore(series.get(id), asked ?? Infinity);
-  const known = chosen.map(({ id, status, has_film, name }) => [id, status, has_film, name, evaluated(id), styleOf(id), films.frameAt(id, step), films.get(id).film?.scale, String(films.get(id).error)]);
-  const key = JSON.stringify([known, step, asked == null, layer, probe]);
+  const known = chosen.map(({ id, status, has_film, name }) => {
+    const { film, error } = films.get(id);
+    const frame = films.frameAt(id, step);
+    return [id, status, has_film, name, evaluated(id), styleOf(id), frame, film?.scale, error?.message];
+  });
+  const key = JSON.stringify([known, step, layer, probe]);
   if (key === shownCards) return;
   shownCards = key;
   cards.show(chosen, step, { colourOf: (id) => styleOf(id).colour, evaluatedBefore: evaluated });
@@ -131,7 +140,7 @@ function zoomBy(factor) {
 }
 
 function title(chosen) {
-  const running = chosen.find(({ status }) => status === "running") ?? runs.list.find(({ status }) => status === "running");
+  const running = [...chosen, ...runs.list].find(({ status }) => status === "running");
   return running?.steps ? `${percent(running.step / running.steps, 0)} · ${running.name} · convscope` : "convscope";
 }
 
@@ -176,7 +185,7 @@ ask("/api/runs").then(
     drawSoon();
   },
   (error) => {
-    const refused = error.status === 403;
-    sayOrHide(find("trouble"), refused ? "The server does not know this page: open the address that convscope watch printed." : error.message);
+    const refusal = "The server does not know this page: open the address that convscope watch printed.";
+    sayOrHide(find("trouble"), error.status === 403 ? refusal : error.message);
   },
 );

@@ -25,10 +25,14 @@ export function cursors(scene, unit) {
 export function phaseMarks(scene, unit, range) {
   const several = scene.runs.filter(({ phases }) => phases.length > 1);
   if (!several.length) return { shapes: [], annotations: [] };
-  const spans = several.map((run) => stretches(run, scene.axis).map((edges) => edges.map((edge) => edge / unit.size)));
+  const scaled = (edges) => edges.map((edge) => edge / unit.size);
+  const spans = several.map((run) => stretches(run, scene.axis).map(scaled));
   const same = several.length === scene.runs.length && spans.every((each) => String(each) === String(spans[0]));
-  const marks = same ? [shaded(several[0], spans[0], range, scene.look)] : several.map((run, row) => changes(run, spans[row], range, row));
-  return { shapes: marks.flatMap(({ shapes }) => shapes), annotations: marks.flatMap(({ annotations }) => annotations) };
+  const marks = same
+    ? [shaded(several[0], spans[0], range, scene.look)]
+    : several.map((run, row) => changes(run, spans[row], range, row));
+  const all = (kind) => marks.flatMap((each) => each[kind]);
+  return { shapes: all("shapes"), annotations: all("annotations") };
 }
 
 /** Where each phase begins and ends on the axis; NaN where that is not known yet. */
@@ -70,8 +74,9 @@ function upright(place, look) {
 
 function label(place, text, colour, row = 0) {
   const font = { size: 11, color: colour };
-  const where = { x: place, xref: "x", xanchor: "left", y: 1, yref: "paper", yanchor: row ? "top" : "bottom", yshift: -13 * row };
-  return { ...where, text: plain(text), font, showarrow: false };
+  const across = { x: place, xref: "x", xanchor: "left" };
+  const up = { y: 1, yref: "paper", yanchor: row ? "top" : "bottom", yshift: -13 * row };
+  return { ...across, ...up, text: plain(text), font, showarrow: false };
 }
 
 const optimizer = ({ optimizer: name }) => NAMES[name] ?? name;

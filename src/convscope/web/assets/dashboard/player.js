@@ -46,7 +46,8 @@ export class Player {
 
   /** The recorded step nearest to this one. */
   nearest(step) {
-    return this.#steps.reduce((best, each) => (Math.abs(each - step) < Math.abs(best - step) ? each : best), this.#steps[0]);
+    const nearer = (best, each) => (Math.abs(each - step) < Math.abs(best - step) ? each : best);
+    return this.#steps.reduce(nearer, this.#steps[0]);
   }
 
   move(frames) {

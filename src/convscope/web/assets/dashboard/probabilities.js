@@ -11,7 +11,8 @@ export class Probabilities {
   #heading = element("h4", {}, "Probabilities");
 
   constructor() {
-    this.root = element("div", { class: "part says" }, this.#heading, element("div", { class: "asked" }, this.#image, this.#about), this.#rows);
+    const asked = element("div", { class: "asked" }, this.#image, this.#about);
+    this.root = element("div", { class: "part says" }, this.#heading, asked, this.#rows);
   }
 
   /** Shows the probabilities of the classes; nothing where they are not known. */
@@ -40,5 +41,5 @@ export class Probabilities {
 }
 
 function makeRow() {
-  return element("li", {}, element("span", { class: "who" }), element("span", { class: "bar" }), element("span", { class: "share" }));
+  return element("li", {}, ...["who", "bar", "share"].map((name) => element("span", { class: name })));
 }

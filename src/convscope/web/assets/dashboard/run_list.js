@@ -90,10 +90,13 @@ class Item {
     const kinds = Map.groupBy(run.alarms, ({ what }) => what);
     const lines = [...kinds].map(([what, alarms]) => {
       const more = alarms.length > 1 ? ` (${alarms.length})` : "";
-      const said = element("summary", {}, element("b", {}, `⚠ ${what}`), ` since step ${thousands(alarms[0].step)}${more}`);
-      const each = alarms.map(({ step, message }) =>
-        element("li", {}, element("button", { type: "button", onclick: () => this.goTo(run.id, step) }, `step ${thousands(step)}`), ` ${message ?? ""}`),
-      );
+      const since = ` since step ${thousands(alarms[0].step)}${more}`;
+      const said = element("summary", {}, element("b", {}, `⚠ ${what}`), since);
+      const each = alarms.map(({ step, message }) => {
+        const onclick = () => this.goTo(run.id, step);
+        const place = element("button", { type: "button", onclick }, `step ${thousands(step)}`);
+        return element("li", {}, place, ` ${message ?? ""}`);
+      });
       return element("li", {}, element("details", {}, said, element("ul", {}, ...each)));
     });
     this.#alarms.replaceChildren(...lines);

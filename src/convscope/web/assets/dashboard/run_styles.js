@@ -17,7 +17,8 @@ export function placeRuns(runs) {
 export function styleOf(id) {
   const place = places.get(id) ?? 0;
   const colours = isDark() ? DARK : LIGHT;
-  return { colour: colours[place % colours.length], mark: MARKS[(place + Math.floor(place / colours.length)) % MARKS.length] };
+  const round = Math.floor(place / colours.length);
+  return { colour: colours[place % colours.length], mark: MARKS[(place + round) % MARKS.length] };
 }
 
 /** The colour that the run has on paper. */

@@ -70,5 +70,6 @@ export class Runs {
 
 function lost(run) {
   const message = "its folder is gone, or it is in another folder than this one";
-  return { phases: [], alarms: [], figures: {}, class_names: [], ...run, status: "deleted", message, has_film: false };
+  const bare = { phases: [], alarms: [], figures: {}, class_names: [] };
+  return { ...bare, ...run, status: "deleted", message, has_film: false };
 }

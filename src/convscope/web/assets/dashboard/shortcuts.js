@@ -11,7 +11,7 @@ export function listenToKeys({ player, settings, zoomBy, showAll }) {
     ["ArrowLeft", "one frame back", () => player.move(-1)],
     ["ArrowRight", "one frame on", () => player.move(1)],
     ["l", "live: follow the newest frame", () => player.setLive(settings.get().step != null)],
-    ["a", "against step, epoch or time", () => turn(({ axis }) => ({ axis: AXES[(AXES.indexOf(axis) + 1) % 3], zoom: null }))],
+    ["a", "against step, epoch or time", () => turn(({ axis }) => ({ axis: after(axis), zoom: null }))],
     ["g", "log scale", () => turn(({ log }) => ({ log: !log }))],
     ["s", "smooth more", () => turn(({ smooth }) => ({ smooth: Math.min(12, smooth + 1) }))],
     ["S", "smooth less", () => turn(({ smooth }) => ({ smooth: Math.max(0, smooth - 1) }))],
@@ -44,6 +44,10 @@ export function listenToKeys({ player, settings, zoomBy, showAll }) {
 function taken(target, key) {
   if (key === "Space") return target.matches("button, input, a, summary");
   return key.startsWith("Arrow") && target.matches("input[type=range], input[type=radio]");
+}
+
+function after(axis) {
+  return AXES[(AXES.indexOf(axis) + 1) % AXES.length];
 }
 
 function said(key) {

@@ -2,6 +2,7 @@
 import { element } from "./dom.js";
 
 const THEMES = { auto: ["◐", "system"], light: ["☀\uFE0E", "light"], dark: ["☾", "dark"] };
+const COLOURS = ["ink", "quiet", "rule", "page", "plate", "shade", "right", "wrong"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const probe = element("span", { hidden: true });
 
@@ -10,7 +11,8 @@ export function startTheme(button, changed) {
   document.body.append(probe);
   const show = () => {
     const [sign, name] = THEMES[root.dataset.theme];
-    button.replaceChildren(element("span", { "aria-hidden": true }, sign), element("span", { class: "word" }, ` ${name}`));
+    const word = element("span", { class: "word" }, ` ${name}`);
+    button.replaceChildren(element("span", { "aria-hidden": true }, sign), word);
     button.setAttribute("aria-label", `Theme: ${name}`);
     changed();
   };
@@ -36,7 +38,7 @@ export function isDark() {
 
 /** The style sheet's colours of the moment, as plotly and canvases understand them. */
 export function look() {
-  return Object.fromEntries(["ink", "quiet", "rule", "page", "plate", "shade", "right", "wrong"].map((name) => [name, colourOf(name)]));
+  return Object.fromEntries(COLOURS.map((name) => [name, colourOf(name)]));
 }
 
 function colourOf(name) {

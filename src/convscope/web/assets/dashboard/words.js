@@ -34,8 +34,8 @@ export function began(started) {
   const date = new Date(started);
   if (Number.isNaN(date.getTime())) return "";
   const time = date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-  const today = date.toDateString() === new Date().toDateString();
-  return today ? `today ${time}` : `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}, ${time}`;
+  if (date.toDateString() === new Date().toDateString()) return `today ${time}`;
+  return `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}, ${time}`;
 }
 
 /** A text as plotly shows it unchanged: it would take tags for its own markup. */

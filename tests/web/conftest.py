@@ -1,0 +1,56 @@
+"""A browser and a server for a module of tests; what they share is in browsed.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.web.browsed import Watched
+
+FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    from tests.web.browsed import Watched, write_run
+
+    with playwright.sync_playwright() as driver:
+        found = shutil.which("chromium") or driver.chromium.executable_path
+        if not Path(found).is_file():
+            pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
+        sandbox = ["--no-sandbox"] if os.name != "nt" and os.getuid() == 0 else []
+        browser = driver.chromium.launch(executable_path=found, args=[*FLAGS, *sandbox])
+        watched = Watched(tmp_path_factory.mktemp("watched"), browser)
+        write_run(watched.folder / "first", range(10, 210, 10), loss=2.0)
+        write_run(watched.folder / "second", range(10, 110, 10), loss=1.0)
+        write_run(watched.folder / "filmed", range(10, 110, 10), frames=(0, 1, 10, 100))
+        try:
+            watched.start()
+            yield watched
+        finally:
+            watched.kill()
+            browser.close()
+
+
+@pytest.fixture(scope="module")
+def profile(watched: Watched) -> Iterator[Any]:
+    """One profile of the browser for most pages: plotly is large, and only loaded once."""
+    context = watched.browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(watched: Watched, profile: Any) -> Iterator[Any]:
+    """A page that must stay clean."""
+    from tests.web.browsed import opened
+
+    with opened(watched, profile) as page:
+        yield page
