@@ -7,4 +7,5 @@ BENCHMARKS: dict[str, Entry] = {
     "reconstruct": Entry("bench.reconstruct:main", "deconvnet reconstructions of 64 channels, and Captum's calls"),
     "top-images": Entry("bench.top_images:main", "the survey of all layers, and a bare forward pass over the images"),
     "watch": Entry("bench.watch:main", "a log of a million events in the dashboard, and json.loads"),
+    "watched": Entry("bench.watched:main", "a training filmed and shown in a browser, and the same one left alone"),
 }

@@ -89,7 +89,13 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     if flags.watch:
         watch_beside(folder, output)
     again = command_line() if flags.out else f"{command_line()} --out {folder}"
-    start = {"dataset_options": options, "weights": weights, "device": flags.device, "report": report}
+    start = {
+        "dataset_options": options,
+        "weights": weights,
+        "device": flags.device,
+        "report": report,
+        "film": not flags.no_film,
+    }
     try:
         failed = _train_all(planned, images, start, output, loggers=flags.log, again=again)
         _write(folder / "comparison.html", [_open(path) for path in planned], images, output)

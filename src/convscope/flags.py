@@ -66,6 +66,8 @@ class TrainFlags:
     """cpu, cuda or cuda:1; auto takes a CUDA GPU where there is one."""
     out: Path | None = None
     """The run folder to make, or for several runs the folder of theirs; otherwise one under runs/."""
+    no_film: bool = False
+    """Keep no film: first filters, feature maps and some weights on the way. It takes less than 2 % of the time."""
     watch: bool = False
     """Show it live in the browser, from a process of its own; see: convscope watch."""
     log: tuple[str, ...] = ()

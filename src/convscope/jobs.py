@@ -86,6 +86,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
             device=flags.device,
             command=command_line(),
             report=report,
+            film=not flags.no_film,
             say=say,
             should_stop=stop,
         )

@@ -120,10 +120,13 @@ def start_run(
     device: str = "auto",
     command: str = "",
     report: bool = False,
+    film: bool = True,
     say: Say = say_nothing,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Train in a new run folder; `dataset_options` and `weights` (absolute paths) are kept to do it again.
+
+    With `film`, what the network looks like is kept at steps that lie ever farther apart.
 
     Raises BusyError, UsageError or ResourceError where the folder cannot be had.
     """
@@ -135,6 +138,7 @@ def start_run(
             "format": FORMAT,
             "command": command,
             "report": report,
+            "film": film,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "recipe": dataclasses.asdict(recipe),
             "model": {"name": recipe.model, "parameters": sum(p.numel() for p in model.parameters())},
@@ -210,7 +214,7 @@ def _train_in(
             precision=run.config["precision"],
             state=loaded.state if loaded else None,
             save=save,
-            film=run.path,
+            film=run.path if run.config.get("film", True) else None,
             should_stop=should_stop,
         )
         told = {_alarm(event) for event in read_events(run.path)}
