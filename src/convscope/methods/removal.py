@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -23,6 +23,7 @@ class Prefix(NamedTuple):
     layer: str  # the dotted name
     inputs: Tensor  # (N, C, H, W): what the model is fed
     outputs: dict[str, Tensor]  # of the layer and of those before it
+    read: Mapping[str, bool]  # whether what follows reads them
 
     @property
     def maps(self) -> Float[Tensor, "N K h w"]:
@@ -30,13 +31,19 @@ class Prefix(NamedTuple):
         return _maps(self, self.outputs[self.layer])
 
 
-def record_prefix(network: Network, images: Float[Tensor, "N C H W"], layer: str, names: Sequence[str]) -> Prefix:
-    """A pass of images in [0, 1] up to a layer, a dotted name; `names` are those of `replay.layers_until`.
+def record_prefix(network: Network, images: Float[Tensor, "N C H W"], layer: str, read: Mapping[str, bool]) -> Prefix:
+    """A pass of images in [0, 1] up to a layer, a dotted name; `read` is what `replay.layers_until` gives for it.
 
     The model's mode is the caller's, as in what follows (see `hooks.frozen_eval`).
     """
     inputs = network.normalize(images)
-    return Prefix(network, layer, inputs, record_outputs(network.model, inputs, names))
+    return Prefix(network, layer, inputs, record_outputs(network.model, inputs, read), read)
+
+
+def logits_with_all(prefix: Prefix) -> Float[Tensor, "N classes"]:
+    """The logits with nothing removed. Raises what `logits_without` raises."""
+    outputs = {name: output.clone() for name, output in prefix.outputs.items()}  # they may be overwritten
+    return check_logits(prefix.network, resume(prefix.network.model, prefix.inputs, outputs))
 
 
 def logits_without(
@@ -49,13 +56,17 @@ def logits_without(
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Identity(), nn.Flatten())
     >>> network = Network(model, (0.0,) * 2, (1.0,) * 2, (1, 1), ("a", "b"), "tiny")
-    >>> prefix = record_prefix(network, torch.ones(1, 2, 1, 1), "0", ["0"])
+    >>> prefix = record_prefix(network, torch.ones(1, 2, 1, 1), "0", {"0": True})
     >>> logits_without(prefix, torch.tensor([0, 0]), torch.tensor([0, 1]), torch.tensor([0.0, 5.0])).tolist()
     [[0.0, 1.0], [1.0, 5.0]]
     """
-    outputs = {name: output[rows] for name, output in prefix.outputs.items()}  # copies, which may be overwritten
+    count = len(rows)
+    outputs = {
+        name: output[rows] if prefix.read[name] or count > len(output) else output[:count]
+        for name, output in prefix.outputs.items()
+    }  # what is read is copied, since it may be overwritten; of the rest any rows do
     maps = _maps(prefix, outputs[prefix.layer])
-    maps[torch.arange(len(rows)), channels] = values[:, None, None]
+    maps[torch.arange(count), channels] = values[:, None, None]
     return check_logits(prefix.network, resume(prefix.network.model, prefix.inputs[rows], outputs))
 
 

@@ -15,8 +15,10 @@ from convscope.errors import UsageError
 from convscope.hooks import changed_outputs, record_outputs
 
 
-def layers_until(model: nn.Module, inputs: Float[Tensor, "N C H W"], layer: str) -> list[str]:
-    """The layers that end before `layer` does, and itself, each the outermost one: what a pass need not repeat.
+def layers_until(model: nn.Module, inputs: Float[Tensor, "N C H W"], layer: str) -> dict[str, bool]:
+    """The layers that end before `layer` does, and itself: what need not run again, and whether the rest reads it.
+
+    Each is the outermost one. What only the others read is of no importance: it must have its shape, not its values.
 
     `layer` is a dotted name; `inputs` is what the model is fed, and one image is enough. Layers that run more than
     once, and those that give no tensor, are left out, and what is in them stands for itself. In a model that
@@ -25,7 +27,7 @@ def layers_until(model: nn.Module, inputs: Float[Tensor, "N C H W"], layer: str)
 
     >>> model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.ReLU(), nn.Conv2d(4, 2, 3))
     >>> layers_until(model, torch.zeros(1, 3, 8, 8), "1")
-    ['0', '1']
+    {'0': False, '1': True}
     """
     order: list[str] = []
 
@@ -43,8 +45,21 @@ def layers_until(model: nn.Module, inputs: Float[Tensor, "N C H W"], layer: str)
     ended = {name for name in order[: order.index(layer) + 1] if runs[name] == 1}
     names = [name for name in order if name in ended and not any(name.startswith(other + ".") for other in ended)]
     with torch.no_grad():
-        given = record_outputs(model, inputs, names)
-    return names if torch.equal(resume(model, inputs, given), expected) else [layer]
+        given = record_outputs(model, inputs, names)  # overwritten in the next pass, by what follows them
+    if not torch.equal(resume(model, inputs, given), expected):
+        return {layer: True}
+    return _read(model, inputs, {name: given[name] for name in names})
+
+
+def _read(model: nn.Module, inputs: Tensor, outputs: Mapping[str, Tensor]) -> dict[str, bool]:
+    """Which of these outputs what the model gives depends on."""
+    free = {name: output.clone().requires_grad_() for name, output in outputs.items()}
+    with torch.enable_grad():
+        copies = {model.get_submodule(name): output.clone() for name, output in free.items()}  # may be overwritten
+        with _answered(copies):
+            given = model(inputs)
+        found = torch.autograd.grad(given.sum(), [*free.values()], allow_unused=True)
+    return {name: gradient is not None for name, gradient in zip(free, found, strict=True)}
 
 
 def resume(
