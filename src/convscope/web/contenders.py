@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from convscope.training.recipe_values import flat_values
@@ -126,8 +125,3 @@ def share_test_images(contenders: Sequence[Contender]) -> bool:
     """Whether all were tested on the same images."""
     members = [member for contender in contenders for member in contender.members]
     return len({member.run.config["dataset"]["fingerprint"] for member in members}) == 1
-
-
-def run_name(path: Path) -> str:
-    """A run's folder, which is what people call it."""
-    return path.name or str(path)
