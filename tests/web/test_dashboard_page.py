@@ -4,10 +4,8 @@ import json
 import re
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from convscope.training.folder import lock_run
@@ -117,15 +115,6 @@ def test_points_are_neither_lost_nor_doubled(page: Any) -> None:
     assert page.evaluate(script, [known, cases]) == [[steps, asked] for _, steps, asked in cases]
 
 
-def test_two_runs_overlay(page: Any) -> None:
-    choose(page, "first")
-    page.locator(".run", has_text="second").get_by_role("checkbox").check()
-    wait_until(page, "document.getElementById('plot-loss').data?.length === 4")
-    traces = page.evaluate("document.getElementById('plot-loss').data.map(({name, line}) => [name, line.color])")
-    assert {name for name, _ in traces} == {"first, train", "first, test", "second, train", "second, test"}
-    assert len({colour for _, colour in traces}) == 2
-
-
 def test_view_survives_a_reload(page: Any) -> None:
     choose(page, "first")
     page.locator("#axis [value=epoch]").check()
@@ -140,51 +129,6 @@ def test_view_survives_a_reload(page: Any) -> None:
     assert page.evaluate("document.getElementById('plot-loss').data.map(({opacity}) => opacity)")[0] == 0.22
     assert page.locator("#smooth-value").inner_text() == "10 steps"
     assert checked(page) == ["first"]
-
-
-def test_smoothing_is_the_average_it_says(page: Any) -> None:
-    steps, values, span = [10, 20, 40, 45], [4.0, None, 1.0, 3.0], 20
-    got = page.evaluate(
-        "async (given) => (await import('/assets/dashboard/smoothing.js')).smooth(...given)", [steps, values, span]
-    )
-    for place, step in enumerate(steps):
-        if values[place] is None:
-            assert got[place] is None
-            continue
-        seen = [(np.exp((at - step) / span), value) for at, value in zip(steps, values, strict=True) if at <= step]
-        weights, known = zip(*[pair for pair in seen if pair[1] is not None], strict=True)
-        assert got[place] == pytest.approx(np.average(known, weights=weights))
-
-
-def test_zoom_asks_for_its_stretch(watched: Watched, page: Any) -> None:
-    write_run(watched.folder / "long", range(1, 4001), loss=1.0)
-    choose(page, "long")
-    wait_until(page, "document.getElementById('plot-loss').data?.[0]?.x.length > 500")
-    whole = page.evaluate("document.getElementById('plot-loss').data[0].x.length")
-    assert whole < 4000
-    box = page.locator("#plot-loss").bounding_box()
-    with page.expect_request(lambda request: "from=" in request.url and "to=" in request.url):
-        page.mouse.move(box["x"] + 200, box["y"] + 100)
-        page.mouse.down()
-        page.mouse.move(box["x"] + 300, box["y"] + 100, steps=4)
-        page.mouse.up()
-    steps = "document.getElementById('plot-loss').data[0].x"
-    wait_until(page, f"{steps}.length < 2000 && {steps}.at(-1) - {steps}[0] + 1 === {steps}.length")  # every step
-    page.mouse.dblclick(box["x"] + 250, box["y"] + 100)
-    wait_until(page, f"{steps}.length === {whole}")
-
-
-def test_chart_is_saved(page: Any) -> None:
-    choose(page, "first")
-    wait_until(page, "document.getElementById('plot-loss').data?.length === 2")
-    for name, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg")):
-        with page.expect_download() as download:
-            page.get_by_role("button", name=f"Save loss as {name}").click()
-        assert download.value.suggested_filename == f"loss-first.{name.lower()}"
-        assert Path(download.value.path()).read_bytes().startswith(start)
-    with page.expect_download() as download:
-        page.locator(".run", has_text="first").get_by_role("link", name="numbers as CSV").click()
-    assert Path(download.value.path()).read_text().startswith("kind,step,time")
 
 
 def test_hostile_names_are_text(watched: Watched, page: Any) -> None:

@@ -4,8 +4,8 @@ import { exportChart } from "./export.js";
 import { axisUnit, CHARTS, drawFigure } from "./figures.js";
 import { loadPlotly } from "./plotly_loader.js";
 
-const REST = 9; // drawing takes at most one part in ten of the time, so that a training beside it is left alone
-const SHORTEST = 150; // milliseconds between two drawings
+const REST = 20; // times as long as a drawing took until the next, so that a training beside it is left alone,
+const [SHORTEST, LONGEST] = [150, 700]; // but so many milliseconds: what is new shows within a second
 
 export class Charts {
   #charts;
@@ -91,11 +91,11 @@ export class Charts {
       place.drawn = this.#scene.runs.length;
       const { data, layout } = drawFigure(place.chart, { ...this.#scene, yRange: this.#yRanges[place.chart.name] });
       if (!place.ready) place.plot.replaceChildren();
-      const config = { displayModeBar: false, doubleClick: false, showTips: false };
+      const config = { displayModeBar: false, doubleClick: false, doubleClickDelay: 500, showTips: false };
       await this.#plotly.react(place.plot, data, layout, config);
       if (!place.ready) this.#listen(place);
     }
-    this.#pause = Math.max(SHORTEST, (REST + 1) * (performance.now() - this.#began));
+    this.#pause = Math.min(Math.max(SHORTEST, REST * (performance.now() - this.#began)), LONGEST);
     if (this.#charts.some(({ stale, seen }) => stale && seen)) this.#schedule();
   }
 

@@ -170,7 +170,7 @@ connect({
   state({ connected, since, anew }) {
     const place = find("connection");
     place.dataset.connected = connected;
-    say(place, connected ? "live" : `not connected since ${clock(new Date(since))}; trying again`);
+    say(place, connected ? "live" : `not connected since ${clock(new Date(since))}`);
     if (!connected) return;
     series.reload({ onlyFailed: !anew });
     films.retry();

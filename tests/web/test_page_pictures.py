@@ -1,0 +1,110 @@
+"""What the dashboard's page draws, in a real Chromium: the charts, and the film that its slider moves through."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+from tests.web.browsed import Watched, choose, pixels, wait_until, write_run  # noqa: E402 - it needs playwright
+
+
+def test_two_runs_overlay(page: Any) -> None:
+    choose(page, "first")
+    page.locator(".run", has_text="second").get_by_role("checkbox").check()
+    wait_until(page, "document.getElementById('plot-loss').data?.length === 4")
+    traces = page.evaluate("document.getElementById('plot-loss').data.map(({name, line}) => [name, line.color])")
+    assert {name for name, _ in traces} == {"first, train", "first, test", "second, train", "second, test"}
+    assert len({colour for _, colour in traces}) == 2
+
+
+def test_smoothing_is_the_average_it_says(page: Any) -> None:
+    steps, values, span = [10, 20, 40, 45], [4.0, None, 1.0, 3.0], 20
+    got = page.evaluate(
+        "async (given) => (await import('/assets/dashboard/smoothing.js')).smooth(...given)", [steps, values, span]
+    )
+    for place, step in enumerate(steps):
+        if values[place] is None:
+            assert got[place] is None
+            continue
+        seen = [(np.exp((at - step) / span), value) for at, value in zip(steps, values, strict=True) if at <= step]
+        weights, known = zip(*[pair for pair in seen if pair[1] is not None], strict=True)
+        assert got[place] == pytest.approx(np.average(known, weights=weights))
+
+
+def test_zoom_asks_for_its_stretch(watched: Watched, page: Any) -> None:
+    write_run(watched.folder / "long", range(1, 4001), loss=1.0)
+    choose(page, "long")
+    wait_until(page, "document.getElementById('plot-loss').data?.[0]?.x.length > 500")
+    whole = page.evaluate("document.getElementById('plot-loss').data[0].x.length")
+    assert whole < 4000
+    box = page.locator("#plot-loss").bounding_box()
+    with page.expect_request(lambda request: "from=" in request.url and "to=" in request.url):
+        page.mouse.move(box["x"] + 200, box["y"] + 100)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 300, box["y"] + 100, steps=4)
+        page.mouse.up()
+    steps = "document.getElementById('plot-loss').data[0].x"
+    wait_until(page, f"{steps}.length < 2000 && {steps}.at(-1) - {steps}[0] + 1 === {steps}.length")  # every step
+    for _ in range(5):  # on a busy machine two clicks may come too far apart
+        page.mouse.dblclick(box["x"] + 250, box["y"] + 100)
+        page.wait_for_timeout(1000)
+        if page.evaluate(f"{steps}.length") == whole:
+            break
+    assert page.evaluate(f"{steps}.length") == whole
+
+
+def test_chart_is_saved(page: Any) -> None:
+    choose(page, "first")
+    wait_until(page, "document.getElementById('plot-loss').data?.length === 2")
+    for name, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Save loss as {name}").click()
+        assert download.value.suggested_filename == f"loss-first.{name.lower()}"
+        assert Path(download.value.path()).read_bytes().startswith(start)
+    with page.expect_download() as download:
+        page.locator(".run", has_text="first").get_by_role("link", name="numbers as CSV").click()
+    assert Path(download.value.path()).read_text().startswith("kind,step,time")
+
+
+def test_slider_changes_filters(page: Any) -> None:
+    choose(page, "filmed")
+    filters = page.locator(".filters img")
+    expect(filters).to_have_attribute("alt", re.compile("step 100"))
+    last = pixels(page, ".filters img")
+    page.locator("#step").focus()
+    page.keyboard.press("Home")
+    expect(filters).to_have_attribute("alt", re.compile("step 0"))
+    first = pixels(page, ".filters img")
+    assert first != last
+    page.keyboard.press("ArrowRight")
+    expect(filters).to_have_attribute("alt", re.compile("step 1 "))
+    assert pixels(page, ".filters img") not in (first, last)
+    assert page.locator("#step").get_attribute("aria-valuetext") == "step 1 · epoch 0"
+    shape = "document.getElementById('plot-loss').layout.shapes[0]"
+    wait_until(page, f"{shape}.x0 === 1 && {shape}.visible")
+    expect(page.locator(".says")).to_contain_text("It says b (88 %): it is a.")
+    expect(page.locator(".layers tbody tr")).to_have_text(["relu25 %1 of 4"])
+    expect(page.locator("#film-cost")).to_have_text("Film: 2.0 % of the training time.")
+
+
+def test_film_plays_to_its_end(page: Any) -> None:
+    choose(page, "filmed")
+    page.select_option("#speed", "20")
+    expect(page.locator("#step")).to_have_attribute("max", "3")
+    page.locator("#play").click()
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
+    assert page.locator("#step").input_value() == "3"
+    assert not page.locator("#live").is_checked()
+
+
+def test_confusion_is_that_of_the_step(page: Any) -> None:
+    choose(page, "filmed")
+    says = page.locator(".confusion .note")
+    expect(says).to_have_text("100 of 200 test images right; most often a is taken for b (100)")
+    page.locator("#step").focus()
+    page.keyboard.press("Home")  # before the first evaluation
+    expect(page.locator(".confusion")).to_be_hidden()
