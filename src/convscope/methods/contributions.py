@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -45,7 +46,8 @@ def class_contributions(
         score = class_score(check_logits(network, model(inputs)), target)
         if missing := [name for name in asked if name not in kept]:
             raise UsageError(f'layer "{missing[0]}" does not run in the forward pass of {type(model).__name__}')
-        found = torch.autograd.grad(score.sum(), [kept[name] for name in asked], allow_unused=True)
+        outputs = [kept[name] for name in asked]
+        found = cast("Sequence[Tensor | None]", torch.autograd.grad(score.sum(), outputs, allow_unused=True))
     added: dict[str, Tensor] = {}
     for name, gradient in zip(asked, found, strict=True):
         product = torch.zeros_like(kept[name]) if gradient is None else kept[name].detach() * gradient

@@ -75,7 +75,8 @@ def find_decisive(
     if count < 1:
         raise UsageError(f"count {count}; allowed: 1 or more")
     if layers is None:
-        running = {layer.name for layer in list_layers(network.model, images.shape[2:], channels=len(network.mean))}
+        size = (images.shape[2], images.shape[3])
+        running = {layer.name for layer in list_layers(network.model, size, channels=len(network.mean))}
         layers = [name for name in convolutions(network.model) if name in running]
     names = dict.fromkeys(resolve_layer(network.model, each, model_name=network.name) for each in layers)
     places = {name: removal_place(network, name) for name in names}

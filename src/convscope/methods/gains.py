@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -102,7 +103,7 @@ def _gradients(value: Tensor, free: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The value's gradient by each of these tensors that it depends on."""
     if not value.requires_grad:
         return {}
-    found = torch.autograd.grad(value, [*free.values()], allow_unused=True)
+    found = cast("Sequence[Tensor | None]", torch.autograd.grad(value, [*free.values()], allow_unused=True))
     return {name: each for name, each in zip(free, found, strict=True) if each is not None}
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -58,7 +58,7 @@ def _read(model: nn.Module, inputs: Tensor, outputs: Mapping[str, Tensor]) -> di
         copies = {model.get_submodule(name): output.clone() for name, output in free.items()}  # may be overwritten
         with _answered(copies):
             given = model(inputs)
-        found = torch.autograd.grad(given.sum(), [*free.values()], allow_unused=True)
+        found = cast("Sequence[Tensor | None]", torch.autograd.grad(given.sum(), [*free.values()], allow_unused=True))
     return {name: gradient is not None for name, gradient in zip(free, found, strict=True)}
 
 
@@ -82,8 +82,11 @@ def resume(
 def _answered(outputs: Mapping[nn.Module, Tensor]) -> Generator[None]:
     """Within it each module gives its output, whatever it is fed; afterwards it runs as before."""
 
-    def answer(output: Tensor) -> Any:
-        return lambda *_, **__: output
+    def answer(output: Tensor) -> Callable[..., Tensor]:
+        def forward(*_: Any, **__: Any) -> Tensor:
+            return output
+
+        return forward
 
     own = {module: vars(module)["forward"] for module in outputs if "forward" in vars(module)}
     try:

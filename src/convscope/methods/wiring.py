@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from convscope.hooks import changed_outputs, frozen_eval, like_model
 from convscope.types import Network
 
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 PASSING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # in evaluation mode they only hand on what they are given
 
 
@@ -59,7 +60,7 @@ def find_wiring(network: Network) -> Wiring:
                 sources[name] = source.name
                 if given.ndim == 2 and source.output.ndim == 4:
                     flattened[name] = source.output.shape[2:].numel()
-            if isinstance(modules[name], nn.modules.batchnorm._BatchNorm):
+            if isinstance(modules[name], NORMS):
                 norms.update({each.name: name for each in given_by})
             if _is_same(image, given):
                 reads_image.add(name)
@@ -79,11 +80,11 @@ def norm_scale(norm: nn.Module) -> Float[Tensor, " K"] | None:
     >>> norm_scale(nn.BatchNorm2d(2, eps=0))
     tensor([1., 1.])
     """
-    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
-    if norm.running_var is None:
+    variance, weight = (cast("Tensor | None", getattr(norm, name)) for name in ("running_var", "weight"))
+    if variance is None:
         return None
-    scale = (norm.running_var + norm.eps).rsqrt()
-    return (scale if norm.weight is None else scale * norm.weight).detach().cpu().float()
+    scale = (variance + cast("float", norm.eps)).rsqrt()
+    return (scale if weight is None else scale * weight).detach().cpu().float()
 
 
 def _is_same(earlier: _Given, given: Tensor) -> bool:
