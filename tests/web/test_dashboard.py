@@ -239,13 +239,14 @@ def test_a_page_that_was_cut_off_misses_nothing_and_gets_nothing_twice(restarts:
 def test_a_torn_line_is_told_once_when_it_is_whole(client: httpx.Client, folder: Path):
     log = folder / "one" / "events.jsonl"
     page = PageModel(client, run_id(folder / "one"))
-    append(folder / "one", [train_event(100), train_event(110)])
-    data = log.read_bytes()
-    with log.open("rb+") as file:
-        file.truncate(len(data) - 30)
-    page.listen(until=len(data) - len(data.splitlines()[-1]) - 1)
-    log.write_bytes(data)
-    page.listen(until=len(data))
+    before, position = log.read_bytes(), page.series["position"]
+    write_run(folder.parent / "elsewhere", [train_event(100), train_event(110)])
+    more = (folder.parent / "elsewhere" / "events.jsonl").read_bytes()
+    whole = len(more.splitlines(keepends=True)[0])
+    for end in (whole + 30, whole + 31, len(more) - 1, len(more)):
+        with log.open("ab") as file:
+            file.write((before + more)[file.tell() : len(before) + end])
+        page.listen(until=position + (whole if end < len(more) else end))
     assert page.fetched == 1
     assert_like_file(page, log)
 
@@ -397,16 +398,18 @@ def test_an_oddity_in_the_tailer_is_told_and_the_watching_goes_on(folder: Path, 
     assert warnings == ["unforeseen RuntimeError: odd; please report it"]
 
 
-def test_memory_is_given_back_by_the_logs_that_nobody_asks_for(client: httpx.Client, folder: Path, monkeypatch: Any):
+def test_memory_is_given_back_by_the_logs_that_nobody_asks_for(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(live, "ROWS", 20)
     for name in ("two", "three"):
         write_run(folder / name, [START, *(train_event(step) for step in range(10, 110, 10))])
-    runs = {name: run_id(folder / name) for name in ("one", "two", "three")}
-    soon(lambda: len(client.get("/api/runs").json()["runs"]) == 3)
-    for _ in range(2):
-        for name, run in runs.items():
-            page = PageModel(client, run)
+    dashboard = Dashboard(folder, warn=print)
+    with serving(dashboard) as address, opened(address) as client:
+        soon(lambda: len(client.get("/api/runs").json()["runs"]) == 3)
+        for name in ("one", "two", "three", "one"):
+            page = PageModel(client, run_id(folder / name))
             assert_like_file(page, folder / name / "events.jsonl")
             append(folder / name, [train_event(500)])
             page.listen(until=(folder / name / "events.jsonl").stat().st_size)
             assert_like_file(page, folder / name / "events.jsonl")
+        soon(lambda: sum(run.log.remembers for run in dashboard.live.runs.runs.values()) == 1)
+        assert dashboard.live.runs.runs[run_id(folder / "one")].log.remembers

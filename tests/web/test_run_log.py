@@ -209,10 +209,15 @@ def test_a_damaged_line_is_counted_and_harms_no_other(tmp_path: Path, line: byte
     assert dict(log.confusions(100)) == {80: [[80, 0], [1, 2]]}  # found by its place after the damage
 
 
-def test_two_lines_that_only_together_are_an_event_are_both_damaged(tmp_path: Path):
-    lines = b'{"kind": "end", "step": 1\n"time": 1, "data": {}}\n'
-    part = parse_lines(lines, 0)
+def test_two_lines_that_only_together_are_an_event_are_both_damaged():
+    part = parse_lines(b'{"kind": "end", "step": 1\n"time": 1, "data": {}}\n', 0)
     assert (part.damaged, part.others) == (2, [])
+
+
+def test_two_events_on_one_line_are_one_damaged_line():
+    event = b'{"kind": "train", "step": 5, "time": 1, "data": {}}'
+    part = parse_lines(event + b"\n" + event + b"," + event + b"\n", 0)
+    assert (part.damaged, part.columns["train"]["step"].tolist()) == (1, [5])
 
 
 def test_a_line_without_end_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -385,6 +385,14 @@ def test_who_does_not_read_is_cut_off_and_the_others_get_everything(tmp_path: Pa
             connection.close()
 
 
+def test_streams_are_ended_not_broken_off(tmp_path: Path):
+    with serving(tmp_path) as address, opened(address) as client:
+        page = connect(port_of(address), stream_request(client, port_of(address)))
+        hear(page, b"event: runs")
+    assert hear(page, b"0\r\n\r\n").endswith(b"0\r\n\r\n")  # the last chunk is empty
+    page.close()
+
+
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Any]:
     """Start `convscope watch` as a process; gives a function for that."""

@@ -108,7 +108,9 @@ def listen(port: int | None) -> socket.socket:
             reason = str(error)
         else:
             return listener
-    raise UsageError(f"port {port} cannot be had: {reason}; allowed: one from 1024 to 65535, or 0 for any that is free")
+    raise UsageError(
+        f"port {port} cannot be had: {reason}; allowed: one from 1024 to 65535, or 0 for any that is free"
+    )
 
 
 class EndingServer(uvicorn.Server):
