@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from convscope.errors import CheckpointError, UsageError
-from convscope.paint import png_bytes
+from convscope.paint import paint
 from convscope.training.frames import FilmInfo, Frame, frame_path, read_frame, read_info, recorded_steps
 from convscope.web.frame_pictures import Scale, film_scale, filters_picture, frame_scale, maps_picture
 from convscope.web.run_answers import Missing
@@ -91,7 +91,7 @@ def draw_filters(run: WatchedRun, step: int, scales: FilmScales) -> bytes:
     """The first convolution's filters at a step as PNG. Raises Missing."""
     info, steps = film_of(run)
     limit = scales.of(run, steps).filters
-    return png_bytes(filters_picture(info, frame_of(run, step), limit=limit, epoch=epoch_of(run, step)))
+    return _png(paint(filters_picture(info, frame_of(run, step), limit=limit, epoch=epoch_of(run, step))))
 
 
 def draw_maps(run: WatchedRun, step: int, layer: str, probe: int, scales: FilmScales) -> bytes:
@@ -99,7 +99,7 @@ def draw_maps(run: WatchedRun, step: int, layer: str, probe: int, scales: FilmSc
     info, steps = film_of(run)
     layer = layer or info.map_layers[0]
     limit = scales.of(run, steps).maps.get(layer, 0.0)
-    return png_bytes(maps_picture(info, frame_of(run, step), layer, probe, limit=limit, epoch=epoch_of(run, step)))
+    return _png(paint(maps_picture(info, frame_of(run, step), layer, probe, limit=limit, epoch=epoch_of(run, step))))
 
 
 def draw_probe(run: WatchedRun, number: int) -> bytes:
@@ -107,9 +107,7 @@ def draw_probe(run: WatchedRun, number: int) -> bytes:
     info, _ = film_of(run)
     if number >= len(info.images):
         raise UsageError(f"no probe image {number} in the film; allowed: 0 to {len(info.images) - 1}")
-    file = io.BytesIO()
-    Image.fromarray(info.images[number].transpose(1, 2, 0)).save(file, "PNG")
-    return file.getvalue()
+    return _png(info.images[number].transpose(1, 2, 0))
 
 
 def film_of(run: WatchedRun) -> tuple[FilmInfo, list[int]]:
@@ -141,3 +139,10 @@ def epoch_of(run: WatchedRun, step: int) -> float | None:
     """The epoch of a step."""
     per_epoch = steps_per_epoch(run)
     return step / per_epoch if per_epoch else None
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """Pixels (H, W, 3) uint8 as PNG, quickly rather than small: a film is played, and over no network."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
