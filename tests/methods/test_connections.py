@@ -145,9 +145,9 @@ def test_concatenated_channels_are_followed_to_their_new_numbers_and_through_gro
     thirds = {("third", channel + 2): value for (_, channel), value in kernels("third", third).items()}
     assert_are(found.outgoing, outgoing | thirds)
 
-    grouped = every(network(model), "third", 1)
+    grouped = every(network(model), "third", 3)
     assert grouped.writers == ("third",)
-    expected = {(None, channel): value for (_, channel), value in kernels(None, model.third.weight[1]).items()}
+    expected = {(None, channel + 5): value for (_, channel), value in kernels(None, model.third.weight[3]).items()}
     assert_are(grouped.incoming, expected)
     assert any("third reads what no layer gives as it stands" in note for note in grouped.notes)
 

@@ -117,6 +117,25 @@ def test_in_place_models_give_what_the_layer_gave():
     torch.testing.assert_close(added, (before * gradient).sum((2, 3)).detach())
 
 
+class AddsInPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        y += 1
+        return self.head(y.mean((2, 3)))
+
+
+def test_what_is_added_in_place_is_not_the_layers():
+    torch.manual_seed(0)
+    net, images = Network(AddsInPlace(), (0.5,) * 3, (0.25,) * 3, (12, 12), CLASSES, "tiny"), an_image(2)
+    weight = net.model.head.weight[1] - net.model.head.weight.mean(0)
+    expected = net.model.conv(net.normalize(images)).mean((2, 3)) * weight
+    torch.testing.assert_close(class_contributions(net, images, ["conv"], 1)["conv"], expected.detach())
+
+
 def test_leaves_the_model_as_found_and_tells_mistakes():
     net, image = small_resnet(), an_image()[0]
     net.model.layer1.eval()
