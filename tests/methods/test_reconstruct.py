@@ -240,9 +240,9 @@ def test_one_unit_equals_a_network_run_backwards_by_hand(rule):
 
 def test_without_a_channel_those_that_answer_most_at_the_position_are_shown():
     model, image = residual(), an_image(3, 12, 12)
-    model.head.bias.data -= model(image[None]).detach()[0, :, 5, 0] - torch.tensor([0.0, 1.0, 2.0, 3.0]) / 1000
+    model.head.bias.data -= model(image[None]).detach()[0, :, 5, 0] - torch.tensor([2.0, 1.0, 3.0, 0.0]) / 1000
     maps = model(image[None]).detach()[0]
-    assert maps.flatten(1).amax(1).argmax() == 0, "the strongest channel is not the strongest at the position"
+    assert maps.flatten(1).amax(1).argmax() == 3  # the strongest channel, and the weakest at the position
     values = maps[:, 5, 0]
     picture = reconstruct(network(model), "head", image, position="5,0", channels=2)
     assert picture.captions[2:] == tuple(map(str, values.argsort(descending=True)[:2].tolist()))
