@@ -5,14 +5,26 @@ from jaxtyping import install_import_hook
 
 from tests import typechecker
 
-HOUSES = ("batched_backward", "data", "hooks", "methods", "models", "paint", "relu_rules", "training", "web")
+HOUSES = (
+    "batched_backward",
+    "data",
+    "film",
+    "hooks",
+    "methods",
+    "models",
+    "paint",
+    "relu_rules",
+    "report",
+    "training",
+    "web",
+)
 install_import_hook([f"convscope.{house}" for house in HOUSES], f"{typechecker.__name__}.check")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def quick_reports():
     """Reports are drawn whole in tests, but in few steps."""
-    from convscope.web import sections
+    from convscope.report import sections
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"ASCENT_STEPS": 2, "INVERSION_STEPS": 2, "SAMPLES": 2}.items():

@@ -12,9 +12,9 @@ from convscope import comparison, jobs
 from convscope.cli import main
 from convscope.data.memory import dataset_in_memory
 from convscope.errors import NumericsError
+from convscope.report import comparison_pictures
 from convscope.training import run as runs
 from convscope.training.run import open_run
-from convscope.web import comparison_pictures
 
 BASE = ["--model", "resnet8", "--set", "batch_size=10", "--set", "phases.0.epochs=1", "--epochs", "2", "--quiet"]
 BOTH = ["--recipe", "sgd", "--recipe", "adam-then-sgd"]
@@ -57,7 +57,7 @@ def page(monkeypatch) -> list[list[str]]:
         target.write_text("a page")
         return "An answer."
 
-    monkeypatch.setattr("convscope.web.comparison.write_comparison", write)
+    monkeypatch.setattr("convscope.report.comparison.write_comparison", write)
     return shown
 
 
@@ -138,7 +138,7 @@ def test_ctrl_c_while_the_page_is_drawn_says_how_to_go_on(compared, capsys, monk
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convscope.web.comparison.write_comparison", stop)
+    monkeypatch.setattr("convscope.report.comparison.write_comparison", stop)
     assert call("train", "planted", *BASE, *BOTH, "--seeds", "2", "--out", compared) == 130
     assert "stopped; what was saved stands; go on with: convscope" in capsys.readouterr().err
 
@@ -179,7 +179,7 @@ def test_run_writes_each_report_once(page, tmp_path, capsys, monkeypatch):
         (path / "report.html").touch()
         return path / "report.html"
 
-    monkeypatch.setattr("convscope.web.report.write_report", report)
+    monkeypatch.setattr("convscope.report.report.write_report", report)
     for _ in range(2):
         assert call("run", "planted", *BASE, *BOTH, "--out", tmp_path) == 0
     assert written == ["sgd-seed0", "adam-then-sgd-seed0"]

@@ -8,9 +8,11 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "convscope"
 
 RANKS = [
-    {"errors", "types", "tables", "durable", "paint", "relu_rules", "batched_backward"},
+    {"errors", "types", "tables", "durable", "paint", "relu_rules", "batched_backward", "thinning"},
     {"data", "models", "hooks"},
     {"training", "methods"},
+    {"film"},
+    {"report"},
     {"web", "loggers"},
     {"console", "flags"},
     {"jobs"},

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from convscope.models import build_model as build_model
     from convscope.models.zoo import zoo_network as zoo_network
     from convscope.paint import save_png as save_png
+    from convscope.report.live_curves import live_curves as live_curves
+    from convscope.report.report import write_report as write_report
     from convscope.training.loop import train as train
     from convscope.training.recipes import get_recipe as get_recipe
     from convscope.training.run import open_run as open_run
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from convscope.types import Phase as Phase
     from convscope.types import Picture as Picture
     from convscope.types import Recipe as Recipe
-    from convscope.web.live_curves import live_curves as live_curves
-    from convscope.web.report import write_report as write_report
 
 __version__ = "0.3.0"
 
@@ -56,7 +56,7 @@ _PLACES = {
     "Event": "convscope.types",
     "train": "convscope.training.loop",
     "start_run": "convscope.training.run",
-    "live_curves": "convscope.web.live_curves",
+    "live_curves": "convscope.report.live_curves",
     "open_run": "convscope.training.run",
     "Network": "convscope.types",
     "zoo_network": "convscope.models.zoo",
@@ -72,7 +72,7 @@ _PLACES = {
     "dream": "convscope.methods.dream",
     "Picture": "convscope.types",
     "save_png": "convscope.paint",
-    "write_report": "convscope.web.report",
+    "write_report": "convscope.report.report",
     "ConvscopeError": "convscope.errors",
 }
 

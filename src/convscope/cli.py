@@ -147,7 +147,7 @@ def watch(
     """
     from convscope.web.watch import watch as watch_folder
 
-    watch_folder(folder, port=port, open_browser=not no_open, say=print_address, follow=follow)
+    watch_folder(folder, port=port, open_browser=not no_open, say=print_address, warn=say, follow=follow)
 
 
 @app.command

@@ -243,7 +243,7 @@ def _open(path: Path) -> Run:
 
 def _write(target: Path, runs: Sequence[Run], images: Dataset | None, output: Output) -> None:
     """Write the page and print where it is, what it says, and, as JSON, what each run came to."""
-    from convscope.web.comparison import write_comparison
+    from convscope.report.comparison import write_comparison
 
     with show_work(quiet=output.quiet) as progress:
         answer = write_comparison(target, runs, images, command=command_line(), say=say, progress=progress)

@@ -75,7 +75,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
         say(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
     path = flags.out or new_run_path(dataset.rpartition("/")[2], recipe.name)
     if flags.watch:
-        watch_beside(path.parent, output)
+        watch_beside(flags.out or path.parent, output)
     with StopSignals() as stop:
         events = start_run(
             path,
@@ -98,8 +98,8 @@ def log_to(events: Iterator[Event], names: Sequence[str], path: Path) -> Iterato
     """The events, passed on to the named loggers as well."""
     if not names:
         return events
+    from convscope.film.logged_frames import frame_painter
     from convscope.loggers.follow import follow as pass_on
-    from convscope.web.logged_frames import frame_painter
 
     return pass_on(events, names, path, frame_pixels=frame_painter(path), say=say)
 
@@ -108,7 +108,6 @@ def watch_beside(folder: Path, output: Output) -> None:
     """Start the dashboard of a folder, and print its address."""
     from convscope.web.watch import start_beside
 
-    folder.mkdir(parents=True, exist_ok=True)
     address = start_beside(folder, open_browser=sys.stderr.isatty(), say=say)
     if address and output.json:
         say(f"url: {address}")
@@ -212,7 +211,7 @@ def run_results(
     events = opened.events()
     results: dict[str, Any] = {"run": str(path)}
     if report:
-        from convscope.web.report import write_report
+        from convscope.report.report import write_report
 
         seconds = parse_duration(budget) if budget else 0.0
         with show_work(quiet=output.quiet) as progress:

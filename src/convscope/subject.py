@@ -14,9 +14,9 @@ from convscope.jobs import command_line, dataset_options, parse_duration, read_d
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from convscope.film.render import Show
     from convscope.training.run import Run
     from convscope.types import Dataset, Network, Picture
-    from convscope.web.film import Show
 
 
 class Subject:
@@ -147,9 +147,9 @@ def draw_film(
     name: str, out: Path | None, output: Output, *, show: Show, frames_per_second: float, **knobs: Any
 ) -> None:
     """Write a run's film, and print where it is and how to read it."""
+    from convscope.film.animation import check_animation
+    from convscope.film.render import render_film
     from convscope.training.folder import find_run
-    from convscope.web.animation import check_animation
-    from convscope.web.film import render_film
 
     path = find_run(name)
     out = out or path / "pictures" / "film.webp"

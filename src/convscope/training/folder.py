@@ -45,7 +45,9 @@ def find_run(name: str) -> Path:
     Raises UsageError where there is none.
     """
     if name == "latest":
-        runs = [path.parent for path in RUNS.glob("*/run.json")]
+        runs = [
+            path.parent for depth in ("*", "*/*") for path in RUNS.glob(f"{depth}/run.json")
+        ]  # and in comparisons
         if not runs:
             raise UsageError(f'no run in {RUNS}/, so there is no "latest"; make one: convscope run digits')
         return max(runs, key=_started)

@@ -1,1 +1,1 @@
-"""What people look at: the charts and the report. Only shows what the rest computes."""
+"""What is looked at live in a browser: the server, and the dashboard that watches trainings."""

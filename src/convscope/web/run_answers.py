@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 import orjson
 
 from convscope.errors import ConvscopeError
+from convscope.thinning import thin_rows
 from convscope.web.log_parts import MEASURED, read_events_of, whole_lines
 from convscope.web.run_list import WatchedRun
-from convscope.web.thinning import thin_rows
 
 NUMBERS = ("epoch", "phase", *MEASURED["train"], *MEASURED["eval"])
 

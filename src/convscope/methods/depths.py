@@ -1,0 +1,24 @@
+"""Which layers stand for a network's depth where not all can be shown."""
+
+from __future__ import annotations
+
+from convscope.hooks import convolutions, layer_aliases
+from convscope.types import Network
+
+
+def end_layers(network: Network) -> tuple[str, str]:
+    """The first convolution, and the last stage where the model names its stages, else its last convolution."""
+    found, stages = convolutions(network.model), list(layer_aliases(network.model))
+    return found[0], stages[-1] if stages else found[-1]
+
+
+def middle_layer(network: Network) -> str:
+    """The layer in the middle of the network's depth: deep enough for patterns, and its maps have positions yet."""
+    found = depths(network)
+    return found[len(found) // 2]
+
+
+def depths(network: Network) -> list[str]:
+    """The first convolution, the stages where the model names them, and the last convolution where it does not."""
+    first, last = end_layers(network)
+    return list(dict.fromkeys([first, *layer_aliases(network.model), last]))

@@ -1,0 +1,141 @@
+"""What the one-file pages share: pictures as PNG beside them, Jinja, and the words for numbers and settings."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from convscope.paint import png_bytes
+from convscope.report import charts
+from convscope.types import Picture
+
+HERE = Path(__file__).parent
+AVERAGED = ("ratio", "agreement", "control_similarity", "distance", "selectivity")  # numbers told by their mean
+UNSAID = (
+    "layer",
+    "target",
+    "target_index",
+    "predicted",
+    "relus",
+    "sum_similarity",
+    "rise_since_mean",
+    "completeness_gap",
+)
+"""Numbers that a picture's title or its reading tells better."""
+
+
+class Album:
+    """Hands back what the page shows of each picture, and writes it as PNG where it has a folder for that."""
+
+    def __init__(self, folder: Path | None, provenance: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.provenance = provenance
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def chart(self, name: str, figure: Any, label: str) -> dict[str, Any]:
+        """A chart, with words for who cannot see it."""
+        if self.folder:
+            (self.folder / f"{name}.png").write_bytes(charts.png(figure, self.provenance))
+        return {"svg": Markup(charts.svg(figure, name=name, label=label))}  # escaped by matplotlib
+
+    def picture(self, picture: Picture, *, scale: int | None = None) -> dict[str, Any]:
+        """A picture with its size in pixels."""
+        picture = dataclasses.replace(picture, provenance={**picture.provenance, **self.provenance})
+        data = png_bytes(picture, scale=scale)
+        if self.folder:
+            (self.folder / f"{picture.name}.png").write_bytes(data)
+        width, height = (int.from_bytes(data[start : start + 4]) for start in (16, 20))  # from the PNG's header
+        source = "data:image/png;base64," + base64.b64encode(data).decode()
+        return {"src": source, "width": width, "height": height, "picture": picture}
+
+
+def environment() -> Environment:
+    """Jinja with everything escaped and the words that the page is written with."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Any] = {
+        "percent": percent,
+        "thousands": "{:,}".format,
+        "duration": duration,
+        "settings": settings,
+        "phase_settings": phase_settings,
+        "evidence": _evidence,
+        "image_number": _image_number,
+    }
+    environment.filters.update(filters)
+    return environment
+
+
+def _evidence(numbers: Mapping[str, Any]) -> list[str]:
+    """A picture's numbers in words: single ones, the mean of a list of ratios, the length of a list of channels.
+
+    >>> _evidence({"relus": 3, "logit": 2.5, "dead_channels": [1, 4], "ratio": [1.0, None, 2.0], "channels": [0, 1]})
+    ['logit 2.5', 'dead channels: 2', 'ratio 1.5 on average']
+    """
+    words: list[str] = []
+    for key, value in numbers.items():
+        if key in UNSAID:
+            continue
+        called = key.replace("_", " ")
+        if isinstance(value, list):
+            known = [each for each in value if isinstance(each, (int, float))]
+            if key.endswith("_channels") and value:
+                words.append(f"{called}: {len(value)}")
+            elif key in AVERAGED and known:
+                words.append(f"{called} {sum(known) / len(known):.2g} on average")
+        elif isinstance(value, (int, float, str)):
+            words.append(f"{called} {value:.3g}" if isinstance(value, float) else f"{called} {value}")
+    return words
+
+
+def _image_number(name: str) -> str:
+    """Which image a picture is of, by its file name's ending."""
+    _, found, number = name.rpartition("-image-")
+    return f", image {number}" if found else ""
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Settings in words, without those that are off.
+
+    >>> settings({"optimizer": "sgd", "steps": None, "weight_decay": 5e-4, "nesterov": True, "flip": False})
+    'optimizer sgd, weight decay 0.0005, nesterov'
+    """
+    words = ((key.replace("_", " "), value) for key, value in values.items() if value not in (None, "", 0))
+    return ", ".join(key if value is True else f"{key} {value}" for key, value in words)
+
+
+def phase_settings(phase: Mapping[str, Any]) -> str:
+    """A phase's settings in words, without those that its optimizer and schedule do not use."""
+    unused = {"momentum", "nesterov"} if phase.get("optimizer") == "adam" else set[str]()
+    unused |= {"warmup"} if phase.get("schedule") == "constant" else set()
+    unused |= set() if phase.get("weight_decay") else {"decay_norms_and_biases"}
+    return settings({key: value for key, value in phase.items() if key not in unused})
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(3725.4), duration(75), duration(8.25)
+    ('1 h 2 min', '1 min 15 s', '8.2 s')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

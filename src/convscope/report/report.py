@@ -1,0 +1,198 @@
+"""The report: everything about one run in one HTML file that needs nothing else, and its pictures as PNG."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from markupsafe import Markup
+from torch import Tensor
+
+from convscope.durable import replace_file
+from convscope.hooks import Layer, layer_aliases, list_layers
+from convscope.paint import image_picture
+from convscope.report import charts
+from convscope.report.film_figure import film_of_run
+from convscope.report.page import HERE, Album, environment
+from convscope.report.results import (
+    Predictions,
+    confusion_matrix,
+    final_event,
+    findings,
+    phase_rows,
+    predict,
+    training_speed,
+)
+from convscope.report.sections import Shown, sections
+from convscope.types import Dataset, Event, Network, Progress, no_progress
+
+MISTAKES = 12
+IMAGES = 2  # that are looked at from the inside
+STEPS = 10  # of progress
+
+
+def write_report(
+    path: str | Path,
+    *,
+    network: Network,
+    dataset: Dataset,
+    events: Iterable[Event],
+    config: Mapping[str, Any],
+    budget: float = 0.0,
+    progress: Progress = no_progress,
+) -> Path:
+    """Write `report.html` and `pictures/` into the run folder at `path`; returns the page's path.
+
+    With a `budget` in seconds, the patterns of every layer's channels are drawn for that long first, and shown.
+
+    `config` is the run's run.json; what is missing in it is left out of the page. The model is left as it was found.
+    """
+    path, events = Path(path), list(events)
+    progress("report", 0, STEPS)
+    predictions = predict(network, dataset)
+    labels = dataset.test.labels.numpy()
+    matrix = confusion_matrix(labels, predictions.classes, len(dataset.class_names))
+    album = Album(path / "pictures", _provenance(network, dataset, config))
+
+    progress("report", 1, STEPS)
+    figures: dict[str, Any] = {}
+    if any(event.kind in ("train", "eval") for event in events):
+        figures["curves"] = album.chart("curves", charts.curves(events), "Loss, accuracy and learning rate by step")
+    figures["confusion"] = album.chart(
+        "confusion", charts.confusion(matrix, dataset.class_names), "Test images by true and predicted class"
+    )
+    figures["class_accuracy"] = album.chart(
+        "class-accuracy", charts.class_accuracy(matrix, dataset.class_names), "Test accuracy of each class"
+    )
+    mistakes = _mistakes(dataset, predictions, album)
+    chosen = _chosen_images(labels, seed=int(config.get("seed") or 0))
+    examples = [_example(dataset, predictions, index, album, number + 1) for number, index in enumerate(chosen)]
+    shown = [Shown(number + 1, _test_image(dataset, index)) for number, index in enumerate(chosen)]
+    looks: list[dict[str, Any]] = []
+    for section in sections(network, dataset, shown, store=path, budget=budget, progress=progress):
+        readings = _readings([picture.caption for picture in section.pictures])
+        figures_of = [
+            {**album.picture(picture), "reading": reading}
+            for picture, reading in zip(section.pictures, readings, strict=True)
+        ]
+        looks.append({"heading": section.heading, "about": section.about, "figures": figures_of})
+        progress("report", 1 + len(looks), STEPS)
+
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            network=network,
+            dataset=dataset,
+            config=config,
+            style=Markup((HERE / "assets" / "report.css").read_text(encoding="utf-8")),  # our own file
+            figures=figures,
+            mistakes=mistakes,
+            examples=examples,
+            film=film_of_run(path, events, album, progress=progress),
+            looks=looks,
+            grey=len(set(dataset.mean)) == 1 and len(set(dataset.std)) == 1,
+            weights=album.provenance.get("Weights"),
+            phases=phase_rows(events),
+            end=final_event(events),
+            resumptions=[event.data for event in events if event.kind == "start" and event.data.get("resumed")],
+            speed=training_speed(events),
+            stages=_layer_stages(network),
+            parameters=sum(parameter.numel() for parameter in network.model.parameters()),
+            **findings(matrix, predictions, labels),
+        )
+    )
+    target = path / "report.html"
+    replace_file(target, page.encode())
+    progress("report", STEPS, STEPS)
+    return target
+
+
+def _readings(captions: Sequence[str]) -> list[str]:
+    """What is to be read below each of a section's pictures: of its caption, what was not said above.
+
+    Where neighbours have the same caption, it stands below the last. What is in brackets makes no new sentence.
+
+    >>> _readings(["White is zero. One.", "White is zero. One.", "White is zero (0.2). Two."])
+    ['', 'White is zero. One.', 'Two.']
+    """
+    readings: list[str] = []
+    said: set[str] = set()
+    for caption, after in zip(captions, [*captions, None][1:], strict=True):
+        sentences = re.split(r"(?<=\.) ", caption) if caption != after else []
+        bare = [re.sub(r" \([^)]*\)", "", sentence) for sentence in sentences]
+        readings.append(" ".join(each for each, key in zip(sentences, bare, strict=True) if key not in said))
+        said |= set(bare)
+    return readings
+
+
+def _mistakes(dataset: Dataset, predictions: Predictions, album: Album) -> list[dict[str, Any]]:
+    """The mistakes that the network was surest of."""
+    wrong = np.flatnonzero(predictions.classes != dataset.test.labels.numpy())
+    wrong = wrong[np.argsort(-predictions.confidences[wrong], kind="stable")][:MISTAKES]
+    shown: list[dict[str, Any]] = []
+    for place, index in enumerate(wrong.tolist()):
+        said = dataset.class_names[predictions.classes[index]]
+        true = dataset.class_names[int(dataset.test.labels[index])]
+        sure = float(predictions.confidences[index])
+        picture = image_picture(
+            f"mistake-{place + 1:02}",
+            f"Test image {index}: {true}, taken for {said}",
+            _test_image(dataset, index)[None],
+            caption=f"True class {true}; the network says {said} with a probability of {sure:.1%}.",
+        )
+        shown.append({**album.picture(picture), "index": index, "true": true, "said": said, "sure": sure})
+    return shown
+
+
+def _example(dataset: Dataset, predictions: Predictions, index: int, album: Album, number: int) -> dict[str, Any]:
+    """A test image that the report looks at from the inside, and what the network says of it."""
+    true = dataset.class_names[int(dataset.test.labels[index])]
+    original = image_picture(f"image-{number}", f"Test image {index}: {true}", _test_image(dataset, index)[None])
+    return {
+        "number": number,
+        "index": index,
+        "true": true,
+        "said": dataset.class_names[predictions.classes[index]],
+        "sure": float(predictions.confidences[index]),
+        "original": album.picture(original),
+    }
+
+
+def _test_image(dataset: Dataset, index: int) -> Tensor:
+    """A test image (3, H, W) float32 in [0, 1]."""
+    return next(iter(dataset.test.images.batches([torch.tensor([index])])))[0].float() / 255
+
+
+def _chosen_images(labels: np.ndarray, *, seed: int) -> list[int]:
+    """Test images drawn by the seed, of different classes as far as there are."""
+    order = np.random.default_rng(seed).permutation(len(labels)).tolist()
+    firsts = list({int(labels[index]): index for index in reversed(order)}.values())
+    return sorted(firsts, key=order.index)[:IMAGES]
+
+
+def _layer_stages(network: Network) -> list[tuple[str, list[Layer]]]:
+    """The model's layers in order, in runs of the same stage; "" where the model does not name one."""
+    stages = {f"{inner}.": f"{alias} = {inner}" for alias, inner in layer_aliases(network.model).items()}
+
+    def stage(layer: Layer) -> str:
+        return next((stages[start] for start in stages if layer.name.startswith(start)), "")
+
+    return [(name, list(run)) for name, run in groupby(list_layers(network.model, network.input_size), stage)]
+
+
+def _provenance(network: Network, dataset: Dataset, config: Mapping[str, Any]) -> dict[str, str]:
+    """What every picture's file says of where it comes from."""
+    said = {
+        "Command": config.get("command"),
+        "Network": network.name,
+        "Dataset": f"{dataset.name}, fingerprint {dataset.fingerprint}",
+        "Seed": config.get("seed"),
+        "Weights": f"SHA-256 {network.weights_sha256}" if network.weights_sha256 else None,
+    }
+    return {key: str(value) for key, value in said.items() if value not in (None, "")}
