@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,11 @@ class Unreadable(Exception):
     """Why a file is no image that can be used."""
 
 
-def decode_image(path: str | Path, size: int) -> NDArray[np.uint8]:
+class NoSuchFormat(Unreadable):
+    """It is in none of the formats."""
+
+
+def decode_image(path: str | Path | BinaryIO, size: int) -> NDArray[np.uint8]:
     """The image's central square (3, size, size) uint8 RGB, upright, the first frame of several.
 
     An image of that size keeps its very pixels; any other is resized with an antialiased bicubic filter.
@@ -75,12 +81,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Generator[Image.Image]:
+def _opened(path: str | Path | BinaryIO) -> Generator[Image.Image]:
     """The image with its header read and found harmless; whatever a broken file brings about is Unreadable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is no reason to speak up, let alone to fail
-            length = Path(path).stat().st_size
+            length = Path(path).stat().st_size if isinstance(path, str | Path) else path.seek(0, os.SEEK_END)
             if length > MOST_BYTES:
                 raise Unreadable(f"{length:,} bytes, at most {MOST_BYTES:,} are allowed")
             with Image.open(path, formats=FORMATS) as image:
@@ -92,7 +98,7 @@ def _opened(path: str | Path) -> Generator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise Unreadable(f"more than {MOST_PIXELS // 1_000_000} million pixels") from error
     except UnidentifiedImageError as error:
-        raise Unreadable(f"not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from error
+        raise NoSuchFormat(f"not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from error
     except Exception as error:  # Pillow's readers let nearly anything escape from a broken file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise Unreadable(" ".join(reason.split()) or type(error).__name__) from error
