@@ -6,7 +6,7 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -50,10 +50,12 @@ class Guard:
 
     A request needs a Host that is this server's own address; no Origin, or the same; and the cookie that the
     address with the token gave. The token is of this start; the cookie outlives it, so that an open page goes on.
+    Besides reading, a page may post to the paths `posts`, and must say its Origin.
     """
 
-    def __init__(self, app: ASGIApp, *, port: int, token: str, secret: bytes) -> None:
+    def __init__(self, app: ASGIApp, *, port: int, token: str, secret: bytes, posts: Collection[str] = ()) -> None:
         self._app = app
+        self._posts = frozenset(posts)
         self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
         self._token = token
         self._cookie = f"convscope-{port}"  # an address's ports share their cookies
@@ -94,6 +96,8 @@ class Guard:
             return self._open(headers, token)
         if not self._knows(headers):
             return refuse("open the address that convscope printed, with its token")
+        if scope["method"] == "POST" and scope["path"] in self._posts:
+            return None if origins else refuse("a page says where it is from when it posts")
         if scope["method"] not in ("GET", "HEAD"):
             return refuse("this server only shows: GET", status=405)
         return None

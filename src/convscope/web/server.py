@@ -8,7 +8,7 @@ import secrets
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
@@ -51,17 +51,18 @@ def serve(
     say: Callable[[str], None],
     close_streams: Callable[[], None],
     on_start: Callable[[Callable[[], None]], None] = lambda stop: None,
+    posts: Collection[str] = (),
 ) -> None:
     """Serve the app on 127.0.0.1 until Ctrl-C or SIGTERM, or until `stop`, which `on_start` is handed, is called.
 
     `port` None is DEFAULT_PORT or the next that is free, 0 any that is free. `say` is called with the
-    address, the token in it, once the server answers; `close_streams` when it is to end. Raises UsageError where the
-    port is taken.
+    address, the token in it, once the server answers; `close_streams` when it is to end. A page may post to the
+    paths `posts`. Raises UsageError where the port is taken.
     """
     listener = listen(port)
     number = listener.getsockname()[1]
     token = secrets.token_urlsafe(24)
-    guarded = Guard(app, port=number, token=token, secret=read_secret())
+    guarded = Guard(app, port=number, token=token, secret=read_secret(), posts=posts)
     config = uvicorn.Config(
         guarded,
         http=ImpatientProtocol,
@@ -97,7 +98,8 @@ def listen(port: int | None) -> socket.socket:
     tried = [port] if port is not None else [*range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED), 0]
     reason = ""
     for number in tried:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # Only of a socket whose protocol is named does asyncio know that small answers are to be sent at once.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         if os.name != "nt":  # there it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -194,8 +196,8 @@ def _cancelled(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-def asset_table(folder: str) -> dict[str, Path]:
-    """The files that /assets/ may serve, by name: the package's own in that folder, and plotly's JavaScript.
+def asset_table(*folders: str) -> dict[str, Path]:
+    """The files that /assets/ may serve, by name: the package's own in those folders, and plotly's JavaScript.
 
     >>> asset_table("dashboard")["plotly.js"].name
     'plotly.min.js'
@@ -203,9 +205,10 @@ def asset_table(folder: str) -> dict[str, Path]:
     plotly = find_spec("plotly")
     assert plotly is not None, "plotly is a dependency"
     table = {"plotly.js": Path(str(plotly.origin)).parent / "package_data" / "plotly.min.js"}
-    for path in sorted((HERE / "assets" / folder).iterdir()):
-        if path.suffix in MEDIA_TYPES:
-            table[f"{folder}/{path.name}"] = path
+    for folder in folders:
+        for path in sorted((HERE / "assets" / folder).iterdir()):
+            if path.suffix in MEDIA_TYPES:
+                table[f"{folder}/{path.name}"] = path
     return table
 
 

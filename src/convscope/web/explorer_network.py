@@ -1,0 +1,77 @@
+"""What the explorer tells of a network as a whole: its layers as a map, where they belong, what can be opened."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope.errors import CheckpointError, UsageError
+from convscope.hooks import Layer, frozen_eval, layer_aliases, like_model, list_layers, observe_outputs
+from convscope.methods.needs import as_maps
+from convscope.models.weights import head_name
+from convscope.types import Network
+
+
+def describe_layers(network: Network) -> list[dict[str, Any]]:
+    """Every layer that runs, in order of first output: its names, shape and weights, and whether it can be opened.
+
+    A layer that gives maps or a vector can be opened where its channels are worth a page: convolutions, ReLUs,
+    stages, blocks and the head.
+    """
+    listed = list_layers(network.model, network.input_size, channels=len(network.mean), blocks=True)
+    shapes = map_shapes(network, listed)
+    modules = dict(network.model.named_modules())
+    aliases = {name: alias for alias, name in layer_aliases(network.model).items()}
+    head = ""
+    with suppress(CheckpointError):
+        head = head_name(network.model)
+    found: list[dict[str, Any]] = []
+    for layer in listed:
+        shape = shapes.get(layer.name)
+        parts = next(modules[layer.name].children(), None) is not None
+        worth = layer.name in (head, *aliases) or "Conv" in layer.kind or "ReLU" in layer.kind or parts
+        found.append(
+            {
+                "name": layer.name,
+                "alias": aliases.get(layer.name),
+                "kind": layer.kind,
+                "stage": _stage(layer.name, aliases, modules),
+                "shape": list(layer.output_shape),
+                "parameters": sum(each.numel() for each in modules[layer.name].parameters()),
+                "detail": layer.detail,
+                "channels": shape[0] if shape else None,
+                "maps": list(shape) if shape else None,
+                "block": parts,
+                "explorable": shape is not None and worth,
+            }
+        )
+    return found
+
+
+def map_shapes(network: Network, layers: list[Layer]) -> dict[str, tuple[int, int, int]]:
+    """The (channels, height, width) of each layer's maps, from one pass of a black image; of others nothing."""
+    images = torch.zeros(1, len(network.mean), *network.input_size)
+    found: dict[str, tuple[int, int, int]] = {}
+
+    def note(name: str, output: Tensor) -> None:
+        with suppress(UsageError):
+            maps = as_maps(network.model.get_submodule(name), output, layer=name, image_size=network.input_size)
+            found[name] = (maps.shape[1], maps.shape[2], maps.shape[3])
+
+    with frozen_eval(network.model) as model, torch.no_grad():
+        fed = network.normalize(like_model(model, images))
+        observe_outputs(model, fed, [layer.name for layer in layers], note)
+    return found
+
+
+def _stage(name: str, aliases: dict[str, str], modules: dict[str, Any]) -> str | None:
+    """The dotted name of the stage that a layer is in: one with a name of its own, or else the outermost part."""
+    parts = name.split(".")
+    within = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    named = next((each for each in within if each in aliases), None)
+    if named or aliases:
+        return named
+    return within[0] if next(modules[within[0]].children(), None) is not None else None
