@@ -36,13 +36,14 @@ def answer_series(run: WatchedRun, axis: str, points: int, low: float, high: flo
 
 
 def find_confusion(run: WatchedRun, step: int) -> dict[str, Any]:
-    """The confusion matrix of the newest evaluation at or before a step that has one. Raises Missing."""
+    """The confusion matrix of the newest evaluation at or before a step that has one; None where there is none.
+
+    An older log has none at all: no error, which a browser would tell of in its console at each step.
+    """
     for at, matrix in run.log.confusions(step):
         if matrix is not None:
             return {"step": at, "matrix": matrix}
-    raise Missing(
-        "no evaluation up to this step tells what was taken for what: there was none yet, or it did not say"
-    )
+    return {"step": None, "matrix": None}
 
 
 def open_log(run: WatchedRun) -> BinaryIO:
