@@ -7,9 +7,8 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import orjson
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -21,6 +20,16 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from convscope.errors import ConvscopeError, UsageError
+from convscope.web.answers import (
+    EVERYWHERE,
+    as_json,
+    as_png,
+    number,
+    tell_bug,
+    tell_error,
+    tell_http_error,
+    whole_number,
+)
 from convscope.web.film_answers import (
     FilmScales,
     describe_film,
@@ -29,7 +38,6 @@ from convscope.web.film_answers import (
     draw_maps,
     draw_probe,
 )
-from convscope.web.guard import refuse
 from convscope.web.live import Live
 from convscope.web.log_parts import AXES
 from convscope.web.run_answers import Missing, answer_series, find_confusion, open_log, write_csv
@@ -43,7 +51,6 @@ POINTS = range(10, 20_001)
 """How many points of each column a page may ask for."""
 
 STEPS = range(10**15)
-EVERYWHERE = 1e300
 
 
 class Dashboard:
@@ -53,7 +60,7 @@ class Dashboard:
         self.live = Live(folder, warn=warn)
         self._scales = FilmScales()
         self._one_at_a_time = CapacityLimiter(1)  # what takes memory and processor time, which training needs too
-        self._assets = asset_table("dashboard")
+        self._assets = asset_table("dashboard", "shared")
         pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
         self._page = pages.get_template("dashboard.html.j2").render()
         self.app = Starlette(
@@ -169,49 +176,3 @@ class Dashboard:
             return known.runs[key]
         name = known.gone.get(key)
         raise Missing(f'the folder of the run "{name}" is gone' if name else "there is no such run in this folder")
-
-
-def whole_number(request: Request, name: str, default: int, allowed: range) -> int:
-    """A whole number in the address. Raises UsageError."""
-    text = request.query_params.get(name, str(default))
-    if re.fullmatch(r"[0-9]{1,15}", text) and int(text) in allowed:
-        return int(text)
-    raise UsageError(f'{name} "{text[:30]}"; allowed: a whole number from {allowed[0]} to {allowed[-1]}')
-
-
-def number(request: Request, name: str, default: float) -> float:
-    """A number in the address. Raises UsageError."""
-    text = request.query_params.get(name, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if abs(value) <= EVERYWHERE:
-        return value
-    raise UsageError(f'{name} "{text[:30]}"; allowed: a number')
-
-
-def as_json(values: Any) -> Response:
-    """An answer as JSON; NaN becomes null."""
-    return Response(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
-
-
-def as_png(data: bytes) -> Response:
-    """An answer as PNG."""
-    return Response(data, media_type="image/png")
-
-
-async def tell_error(request: Request, error: Exception) -> Response:
-    """An error that was foreseen."""
-    return refuse(str(error), status=404 if isinstance(error, Missing) else 400)
-
-
-async def tell_http_error(request: Request, error: Exception) -> Response:
-    """An address that there is not."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return refuse("there is nothing at this address", status=status)
-
-
-async def tell_bug(request: Request, error: Exception) -> Response:
-    """An error that was not."""
-    return refuse(f"unforeseen {type(error).__name__}; please report it", status=500)

@@ -1,10 +1,10 @@
 // What one run looks like at one step: filters, maps, probabilities, confusion matrix, layers.
 import { describeConfusion, drawConfusion } from "./confusion.js";
-import { element, say, sayOrHide } from "./dom.js";
+import { element, say, sayOrHide } from "../shared/dom.js";
 import { Layers } from "./layers.js";
 import { Probabilities } from "./probabilities.js";
-import { look } from "./theme.js";
-import { thousands } from "./words.js";
+import { look } from "../shared/theme.js";
+import { thousands } from "../shared/words.js";
 import { saidStep } from "./player.js";
 
 export class Card {

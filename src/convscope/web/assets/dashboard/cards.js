@@ -1,7 +1,7 @@
 // The film of every chosen run, side by side, and the choice of layer and probe image.
 import { Card } from "./card.js";
-import { arrange, element, find, sayOrHide } from "./dom.js";
-import { smallPercent } from "./words.js";
+import { arrange, element, find, sayOrHide } from "../shared/dom.js";
+import { smallPercent } from "../shared/words.js";
 
 export class Cards {
   #cards = new Map();

@@ -1,5 +1,5 @@
 // The charts on the page: drawn no more often than they can be, zoomed together, exported one by one.
-import { element, say } from "./dom.js";
+import { element, say } from "../shared/dom.js";
 import { exportChart } from "./export.js";
 import { axisUnit, CHARTS, drawFigure } from "./figures.js";
 import { loadPlotly } from "./plotly_loader.js";

@@ -1,7 +1,7 @@
 // A chart as plotly wants it: the curves of every chosen run, and the axes.
 import { cursors, phaseMarks } from "./marks.js";
 import { smooth } from "./smoothing.js";
-import { plain } from "./words.js";
+import { plain } from "../shared/words.js";
 
 /** The charts, and the column that each kind of curve takes. */
 export const CHARTS = [

@@ -1,12 +1,12 @@
 // The films of the chosen runs: which steps were recorded, and what is known of each.
-import { addressOf, ask, askBytes } from "./server.js";
+import { ask, askBytes } from "../shared/server.js";
+import { addressOf } from "./addresses.js";
 
 const KEPT = 600; // pictures and summaries held at a time
 
 export class FilmStore {
   #films = new Map(); // by run: {film, error}
   #answers = new Map(); // by address: a promise of what the server said; the oldest first
-  #unconfused = new Set(); // runs whose log holds no confusion matrix
   #changed;
 
   constructor(changed) {
@@ -82,11 +82,10 @@ export class FilmStore {
 
   /** {step, matrix} of the newest evaluation at a step or before, whose step is `evaluated`; null where none is. */
   async confusion(id, step, evaluated) {
-    if (this.#unconfused.has(id)) return null;
     try {
-      return await this.#once(addressOf(id, "confusion", { step: evaluated ?? step }), ask);
-    } catch (error) {
-      if (error.status === 404) this.#unconfused.add(id); // an older log, without matrices: not asked for again
+      const found = await this.#once(addressOf(id, "confusion", { step: evaluated ?? step }), ask);
+      return found.matrix ? found : null;
+    } catch {
       return null;
     }
   }

@@ -1,6 +1,6 @@
 // How much of each layer answers, and how many of its channels are silent.
-import { element } from "./dom.js";
-import { percent } from "./words.js";
+import { element } from "../shared/dom.js";
+import { percent } from "../shared/words.js";
 
 export class Layers {
   #body = element("tbody", {});

@@ -2,7 +2,7 @@
 import { Cards } from "./cards.js";
 import { Charts } from "./charts.js";
 import { connect } from "./connection.js";
-import { find, say, sayOrHide } from "./dom.js";
+import { find, say, sayOrHide } from "../shared/dom.js";
 import { reach } from "./figures.js";
 import { FilmStore } from "./film_store.js";
 import { Player, saidStep } from "./player.js";
@@ -10,13 +10,13 @@ import { RunList } from "./run_list.js";
 import { placeRuns, styleOf } from "./run_styles.js";
 import { Runs } from "./runs.js";
 import { evaluatedBefore, locate, SeriesStore, stepAt } from "./series.js";
-import { ask } from "./server.js";
+import { ask } from "../shared/server.js";
 import { openSettings } from "./settings.js";
 import { listenToKeys } from "./shortcuts.js";
 import { SPANS } from "./smoothing.js";
-import { look, startTheme } from "./theme.js";
+import { look, startTheme } from "../shared/theme.js";
 import { startTools } from "./tools.js";
-import { clock, percent } from "./words.js";
+import { clock, percent } from "../shared/words.js";
 
 const settings = openSettings();
 const runs = new Runs(settings);

@@ -1,5 +1,5 @@
 // What stands behind and across the curves: the phases of the training, and the film's step.
-import { plain } from "./words.js";
+import { plain } from "../shared/words.js";
 
 const NAMES = { adam: "Adam", adamw: "AdamW", sgd: "SGD" };
 

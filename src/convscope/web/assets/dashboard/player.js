@@ -1,6 +1,6 @@
 // The slider over the recorded steps, and what plays it.
-import { find, say } from "./dom.js";
-import { epochs, thousands } from "./words.js";
+import { find, say } from "../shared/dom.js";
+import { epochs, thousands } from "../shared/words.js";
 
 const AHEAD = 3; // frames made ready while playing
 

@@ -1,6 +1,6 @@
 // What the network says of a probe image: the image, and a bar for each class.
-import { arrange, element, say } from "./dom.js";
-import { percent } from "./words.js";
+import { arrange, element, say } from "../shared/dom.js";
+import { percent } from "../shared/words.js";
 
 const MOST = 10; // classes shown; of more, the likeliest
 

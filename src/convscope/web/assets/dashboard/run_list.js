@@ -1,9 +1,9 @@
 // The list of runs: what each is, how far it came, and whether it is drawn.
-import { arrange, element, find, say, sayOrHide } from "./dom.js";
+import { arrange, element, find, say, sayOrHide } from "../shared/dom.js";
 import { STATUS } from "./runs.js";
 import { styleOf } from "./run_styles.js";
-import { addressOf } from "./server.js";
-import { began, duration, epochs, percent, thousands } from "./words.js";
+import { addressOf } from "./addresses.js";
+import { began, duration, epochs, percent, thousands } from "../shared/words.js";
 
 export class RunList {
   #items = new Map();

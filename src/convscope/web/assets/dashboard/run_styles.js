@@ -1,5 +1,5 @@
 // Each run's colour and mark, the same in the list, the charts and the film.
-import { isDark } from "./theme.js";
+import { isDark } from "../shared/theme.js";
 
 // Told apart by the colour-blind (after Okabe and Ito), each with enough contrast to the page behind it.
 const LIGHT = ["#0072b2", "#d55e00", "#00835f", "#b8488f", "#8a6a00", "#2f93d1", "#7a2a1c"];

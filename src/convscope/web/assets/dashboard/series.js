@@ -1,5 +1,6 @@
 // The points of the chosen runs: fetched thinned, then grown by what the stream tells, without gaps or doubles.
-import { addressOf, ask } from "./server.js";
+import { ask } from "../shared/server.js";
+import { addressOf } from "./addresses.js";
 
 const POINTS = 1500; // asked for at a time
 const MARGIN = 0.25; // how far beyond a zoom to look, as a share of it, so that a small move shows curves at once

@@ -1,5 +1,5 @@
 // The keyboard: what each key does, and the list of them. Also the drawer that holds the runs on a narrow screen.
-import { element, find } from "./dom.js";
+import { element, find } from "../shared/dom.js";
 
 const TYPED_INTO = "input[type=search], select, dialog *";
 const AXES = ["step", "epoch", "time"];

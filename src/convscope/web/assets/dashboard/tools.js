@@ -1,7 +1,7 @@
 // The tools above the charts: axis, kinds of curve, smoothing, log scale, zoom.
-import { find, say } from "./dom.js";
+import { find, say } from "../shared/dom.js";
 import { SPANS } from "./smoothing.js";
-import { thousands } from "./words.js";
+import { thousands } from "../shared/words.js";
 
 /** {draw}: shows the settings as they are. */
 export function startTools(settings, { zoomBy, showAll }) {

@@ -19,21 +19,26 @@ export async function askBytes(address) {
   return answer.blob();
 }
 
-async function request(address) {
+/** The picture at the address, or null where the server has yet to draw it (202). Throws ServerError. */
+export async function askPicture(address) {
+  const answer = await request(address);
+  return answer.status === 202 ? null : answer.blob();
+}
+
+/** What the server makes of the bytes that are sent to it, as an object. Throws ServerError. */
+export async function send(address, body) {
+  const answer = await request(address, { method: "POST", body });
+  return answer.json();
+}
+
+async function request(address, options = {}) {
   let answer;
   try {
-    answer = await fetch(address, { headers: { Accept: "application/json, image/*" } });
+    answer = await fetch(address, { headers: { Accept: "application/json, image/*" }, ...options });
   } catch {
     throw new ServerError(0, "The server does not answer.");
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
   throw new ServerError(answer.status, said.error ?? `The server answered ${answer.status} to ${address}.`);
-}
-
-/** The address of something of a run; values of `query` that are null are left out. */
-export function addressOf(run, path, query = {}) {
-  const said = Object.entries(query).filter(([, value]) => value != null);
-  const tail = said.length ? `?${new URLSearchParams(said)}` : "";
-  return `/api/runs/${encodeURIComponent(run)}/${path}${tail}`;
 }

@@ -42,3 +42,20 @@ export function began(started) {
 export function plain(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
+
+/** A number with three digits that count: 12.345 is "12.3", 0.000123 "0.000123", 12345 "12,300". */
+export function figure(value) {
+  if (value == null || Number.isNaN(value)) return "–";
+  if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(1).replace("-", "−").replace("e+", "e");
+  return value.toLocaleString("en", { maximumSignificantDigits: 3 }).replace("-", "−");
+}
+
+/** A change with its sign: 0.0123 is "+0.0123". */
+export function change(value) {
+  return value > 0 ? `+${figure(value)}` : figure(value);
+}
+
+/** "1 channel", "64 channels". */
+export function many(count, one, several = `${one}s`) {
+  return `${thousands(count)} ${count === 1 ? one : several}`;
+}

@@ -1,0 +1,231 @@
+// A channel: all that is known of it, on one page.
+import { element, sayOrHide } from "../shared/dom.js";
+import { ask } from "../shared/server.js";
+import { change, figure, many, percent } from "../shared/words.js";
+import { api, places, tail } from "./addresses.js";
+import { barList } from "./bars.js";
+import { choiceOf, failed, section, waiting } from "./controls.js";
+import { figureOf } from "./figure.js";
+import { histogram } from "./histogram.js";
+import { walkTiles } from "./keys.js";
+import { Loader } from "./loader.js";
+import { channelTile, imageTile, keyOf } from "./tiles.js";
+
+const NUMBERS = [
+  ["maximum", "highest value", figure],
+  ["mean", "mean", figure],
+  ["share_active", "active in", percent],
+  ["share_of_zeros", "zero in", percent],
+  ["selectivity", "selectivity", figure],
+];
+
+export function openChannel({ network, layerOf }, route) {
+  const [, layer, , text] = route.parts;
+  const channel = Number(text);
+  const known = layerOf(layer);
+  const loader = new Loader();
+  const badges = element("p", { class: "badges" });
+  const numbers = element("dl", { class: "facts" });
+  const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
+  const pattern = figureOf(api.channel(layer, channel, "/pattern.png"), `what channel ${channel} of ${layer} answers to most`, {
+    waiting: "drawing the pattern …",
+  });
+  loader.add(pattern.node, () => pattern.picture.load(), keyOf(layer, channel));
+  const sections = element("div", { class: "sections" }, waiting("Looking at the channel …"));
+  const node = element(
+    "article",
+    { class: "channel" },
+    element(
+      "header",
+      { class: "view-top" },
+      element("h2", {}, element("a", { href: places.layer(layer), rel: "up" }, known?.alias ?? layer), ` · channel ${channel}`),
+      badges,
+      beside(layer, channel, known?.channels),
+    ),
+    trouble,
+    element("div", { class: "channel-top" }, section("Pattern", pattern.node), element("div", { class: "beside" }, numbers)),
+    sections,
+  );
+  let closed = false;
+
+  async function fetchAll() {
+    let told;
+    try {
+      told = await ask(api.channel(layer, channel));
+    } catch (error) {
+      if (closed) return;
+      sections.replaceChildren();
+      sayOrHide(trouble, error.message);
+      return;
+    }
+    if (closed) return;
+    show(told);
+    if (told.waiting) setTimeout(() => closed || fetchAll(), 2500);
+  }
+
+  function show(told) {
+    const commands = told.commands ?? {};
+    pattern.setCommand(commands.pattern);
+    badges.replaceChildren(...(told.badges ?? []).map(badgeOf));
+    showNumbers(told.numbers ?? {});
+    sections.replaceChildren(
+      ...[
+        told.waiting ? waiting("The images are being looked at; the numbers come by themselves.") : null,
+        variants(commands),
+        topPatches(told, commands),
+        distribution(told),
+        classes(told),
+        connections(told),
+        network.dataset ? ablation() : null,
+        told.film ? film(told, commands) : null,
+      ].filter(Boolean),
+    );
+  }
+
+  function showNumbers(told) {
+    const rows = NUMBERS.filter(([name]) => told[name] != null).map(([name, what, said]) => [what, said(told[name])]);
+    const likes = network.classes[told.favourite];
+    if (likes != null && !told.dead) rows.push(["favourite class", likes]);
+    if (told.likeness != null) rows.push(["likeness to its twin", figure(told.likeness)]);
+    numbers.replaceChildren(
+      ...rows.map(([what, said]) => element("div", {}, element("dt", {}, what), element("dd", {}, said))),
+    );
+  }
+
+  function lazyFigure(address, alternative, options) {
+    const made = figureOf(address, alternative, options);
+    loader.add(made.node, () => made.picture.load());
+    return made;
+  }
+
+  function variants(commands) {
+    const made = lazyFigure(api.channel(layer, channel, "/variants.png"), `other patterns that channel ${channel} answers to`, {
+      caption: "Other starts, drawn to differ from one another: what they share is what the channel answers to.",
+      command: commands.variants,
+      waiting: "drawing the variants …",
+    });
+    made.node.classList.add("wide");
+    return section("Variants", made.node);
+  }
+
+  function topPatches(told, commands) {
+    if (!told.top?.length) return null;
+    const address = (rule) => api.channel(layer, channel, `/top.png${tail({ rule })}`);
+    const made = lazyFigure(address(network.rules[0]), "the nine patches that excite the channel most, each beside what the channel saw in it", {
+      caption: "The patches that excite it most, each beside its reconstruction: what in it the channel answered to.",
+      command: commands.top,
+      waiting: "reconstructing …",
+    });
+    made.node.classList.add("wide");
+    const rule = choiceOf("Rule", network.rules.map((each) => [each, each]), (value) => made.change(address(value)), network.rules[0]);
+    const tiles = element("div", { class: "grid images" });
+    for (const { image, id, value, box } of told.top) {
+      const label = `${figure(value)}`;
+      tiles.append(imageTile(loader, { id: image ?? id, caption: label, box, layer, title: `value ${label}; open the image` }).node);
+    }
+    walkTiles(tiles);
+    return section("Top images", element("div", { class: "tools" }, rule.node), made.node, tiles);
+  }
+
+  function distribution({ histogram: told }) {
+    if (!told) return null;
+    const note = element("p", { class: "note" }, "How often it gives which value over the images, heights on a root scale.");
+    return section("Values", histogram(told), note);
+  }
+
+  function classes({ classes: rows }) {
+    if (!rows?.length) return null;
+    const bars = rows.map(([name, mean], number) => ({ name, value: mean, said: figure(mean), number }));
+    const sorted = bars.toSorted((one, other) => other.value - one.value).slice(0, 20);
+    const list = sorted.map((row, place) => ({ ...row, href: places.class(row.number), strong: place === 0 }));
+    return section("Classes", element("p", { class: "note" }, "Its mean value above zero on the images of each class."), barList(list));
+  }
+
+  function connections({ incoming, outgoing, notes }) {
+    const part = (heading, rows, words) =>
+      rows?.length ? element("div", {}, element("h4", {}, heading), element("p", { class: "note" }, words), strip(rows)) : null;
+    const parts = [
+      part("Reads most from", incoming, "the channels that weigh most in it"),
+      part("Writes most to", outgoing, "the channels in which it weighs most"),
+    ].filter(Boolean);
+    const said = (notes ?? []).map((note) => element("p", { class: "note" }, note));
+    return parts.length || said.length ? section("Connections", ...parts, ...said) : null;
+  }
+
+  function strip(rows) {
+    const grid = element("div", { class: "grid channels strip" });
+    for (const { layer: other, channel: number, strength, balance } of rows) {
+      if (other == null) {
+        grid.append(element("span", { class: "tile none" }, `input channel ${number}`));
+        continue;
+      }
+      const sign = balance > 0.2 ? "excites" : balance < -0.2 ? "inhibits" : "mixed";
+      const tile = channelTile(loader, { layer: other, channel: number, label: `${layerOf(other)?.alias ?? other} · ${number}`, note: figure(strength) });
+      tile.node.title = `${other}, channel ${number}\nstrength ${figure(strength)}, ${sign} (balance ${change(balance ?? 0)})`;
+      tile.node.classList.add(sign);
+      grid.append(tile.node);
+    }
+    walkTiles(grid);
+    return grid;
+  }
+
+  function ablation() {
+    const place = element("div", {}, waiting("Removing the channel and asking the network again …"));
+    const made = section("Without it", place);
+    loader.add(place, async () => {
+      try {
+        const told = await ask(api.channel(layer, channel, "/ablation"));
+        if (told.waiting) return false;
+        place.replaceChildren(...ablationBars(told));
+      } catch (error) {
+        place.replaceChildren(failed(error));
+      }
+      return true;
+    });
+    return made;
+  }
+
+  function ablationBars({ classes: names, accuracy, accuracy_before: before, counts }) {
+    const rows = (names ?? network.classes).map((name, number) => ({
+      name,
+      href: places.class(number),
+      value: accuracy[number] - before[number],
+      said: `${percent(before[number])} → ${percent(accuracy[number])}`,
+    }));
+    const moved = rows.toSorted((one, other) => Math.abs(other.value) - Math.abs(one.value)).slice(0, 20);
+    const total = counts?.reduce((sum, each) => sum + each, 0);
+    const words = `The test accuracy on each class with the channel set to zero${total ? `, over ${many(total, "image")}` : ""}.`;
+    return [element("p", { class: "note" }, words), barList(moved, { signed: true, top: Math.max(0.05, ...rows.map(({ value }) => Math.abs(value))) })];
+  }
+
+  function film(told, commands) {
+    const made = lazyFigure(api.channel(layer, channel, "/film.webp"), "how the channel formed", { command: commands.film, waiting: "drawing the film …" });
+    return section("How it formed", made.node);
+  }
+
+  fetchAll();
+  return {
+    node,
+    title: `${known?.alias ?? layer} · ${channel}`,
+    drawn: ({ layer: which, channel: drawn }) => loader.again(keyOf(which, drawn)),
+    close() {
+      closed = true;
+      loader.close();
+    },
+  };
+}
+
+function badgeOf(badge) {
+  const words = typeof badge === "string" ? badge : badge.name;
+  return element("span", { class: `badge ${/dead|duplicate/.test(words) ? "warns" : ""}`, title: badge.title }, words);
+}
+
+function beside(layer, channel, channels) {
+  const link = (number, rel, words) => element("a", { rel, href: places.channel(layer, number) }, words);
+  return element(
+    "nav",
+    { class: "neighbours", "aria-label": "Channels beside" },
+    channel > 0 ? link(channel - 1, "prev", `‹ ${channel - 1}`) : null,
+    channels == null || channel + 1 < channels ? link(channel + 1, "next", `${channel + 1} ›`) : null,
+  );
+}

@@ -1,0 +1,122 @@
+// A class: what the network takes for it, rightly and wrongly, and the channels that say so.
+import { element, sayOrHide } from "../shared/dom.js";
+import { ask } from "../shared/server.js";
+import { change } from "../shared/words.js";
+import { api, places } from "./addresses.js";
+import { barList } from "./bars.js";
+import { section, selectOf, waiting } from "./controls.js";
+import { figureOf } from "./figure.js";
+import { walkTiles } from "./keys.js";
+import { Loader } from "./loader.js";
+import { channelTile, imageTile, keyOf } from "./tiles.js";
+
+const FEW = 16; // so many classes stand side by side; more are in a list
+
+export function openClass({ network, layerOf, goTo }, route) {
+  const number = Number(route.parts[1] ?? 0);
+  const name = network.classes[number];
+  const loader = new Loader();
+  let closed = false;
+  const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
+  const pattern = figureOf(api.class(number, "/pattern.png"), `what the network takes most for ${name}`, { waiting: "drawing the pattern …" });
+  const sections = element("div", { class: "sections" }, waiting("Looking at the images of the class …"));
+  const node = element(
+    "article",
+    { class: "class" },
+    element("header", { class: "view-top" }, element("h2", {}, "Class ", element("b", {}, name ?? `${number}`)), picker(network, number, goTo)),
+    trouble,
+    element("div", { class: "channel-top" }, section("Pattern", pattern.node), element("div", { class: "beside" }, sections)),
+  );
+  if (name == null) {
+    sayOrHide(trouble, network.classes.length ? `There is no class ${number}; there are 0 to ${network.classes.length - 1}.` : "This network's classes have no names, and no images.");
+    sections.replaceChildren();
+    pattern.node.hidden = true;
+    return { node, title: "Class", close: () => loader.close() };
+  }
+  loader.add(pattern.node, () => pattern.picture.load(), `class ${number}`);
+
+  async function fetchAll() {
+    let told;
+    try {
+      told = await ask(api.class(number));
+    } catch (error) {
+      if (closed) return;
+      sections.replaceChildren();
+      sayOrHide(trouble, error.message);
+      return;
+    }
+    if (closed) return;
+    if (told.waiting) setTimeout(() => closed || fetchAll(), 1500);
+    pattern.setCommand(told.commands?.pattern ?? told.command);
+    show(told);
+  }
+
+  function show(told) {
+    const parts = [
+      told.waiting ? waiting("The images are being looked at; they come by themselves.") : null,
+      images("Most typical", told.typical, "of the class, and surest to be"),
+      images("Intruders", told.intruders, "of other classes, and taken for it"),
+      images("Missed", told.missed, "of the class, and taken for another"),
+      channels("Speak for it", told.for, "The channels that add most to its score on its own images."),
+      channels("Speak against it", told.against, "The channels that take most from it."),
+    ].filter(Boolean);
+    sections.replaceChildren(...(parts.length ? parts : [element("p", { class: "note" }, "There are no images of this class, so there is nothing to show but its pattern.")]));
+  }
+
+  function images(heading, judged, words) {
+    if (!judged) return null;
+    const note = element("p", { class: "note" }, judged.length ? words : "none");
+    const grid = element("div", { class: "grid images" });
+    for (const each of judged) grid.append(judgedTile(each));
+    walkTiles(grid);
+    return section(heading, note, grid);
+  }
+
+  function judgedTile(each) {
+    const { id, label, predicted, probability } = typeof each === "string" ? { id: each } : each;
+    const wrong = label != null && predicted !== label;
+    const sure = probability == null ? "" : ` ${(100 * probability).toFixed(0)} %`;
+    const caption = label == null ? "" : wrong ? `${network.classes[label]} → ${network.classes[predicted]}` : sure.trim();
+    return imageTile(loader, { id, caption, wrong, title: label == null ? null : `${network.classes[label]}, taken for ${network.classes[predicted]}${sure}` }).node;
+  }
+
+  function channels(heading, rows, words) {
+    if (!rows?.length) return null;
+    const grid = element("div", { class: "grid channels strip" });
+    for (const { layer, channel, contribution } of rows) {
+      grid.append(channelTile(loader, { layer, channel, label: `${layerOf(layer)?.alias ?? layer} · ${channel}`, note: change(contribution) }).node);
+    }
+    walkTiles(grid);
+    const bars = rows.map(({ layer, channel, contribution }) => ({
+      name: `${layerOf(layer)?.alias ?? layer} · ${channel}`,
+      href: places.channel(layer, channel),
+      value: contribution,
+      said: change(contribution),
+    }));
+    return section(heading, element("p", { class: "note" }, words), grid, element("details", {}, element("summary", {}, "as bars"), barList(bars, { signed: true })));
+  }
+
+  fetchAll();
+  return {
+    node,
+    title: name,
+    drawn: ({ layer, channel, class: drawn }) => loader.again(drawn == null ? keyOf(layer, channel) : `class ${drawn}`),
+    close() {
+      closed = true;
+      loader.close();
+    },
+  };
+}
+
+/** The classes to go to. */
+function picker({ classes }, number, goTo) {
+  if (classes.length > FEW) {
+    const list = selectOf(classes.map((name, each) => [String(each), name]), (value) => goTo(places.class(value)), String(number));
+    list.node.setAttribute("aria-label", "Class");
+    return list.node;
+  }
+  const links = classes.map((name, each) =>
+    element("a", { class: "chip", href: places.class(each), "aria-current": each === number ? "page" : null, rel: each === number - 1 ? "prev" : each === number + 1 ? "next" : null }, name),
+  );
+  return element("nav", { class: "chips", "aria-label": "Classes" }, ...links);
+}

@@ -1,0 +1,103 @@
+// The explorer: asks what the network is, then opens the view that the address names.
+import { element, find, say, sayOrHide } from "../shared/dom.js";
+import { ask } from "../shared/server.js";
+import { startTheme } from "../shared/theme.js";
+import { thousands } from "../shared/words.js";
+import { places } from "./addresses.js";
+import { openChannel } from "./channel_view.js";
+import { openClass } from "./class_view.js";
+import { openImage } from "./image_view.js";
+import { openImages } from "./images_view.js";
+import { listenToKeys } from "./keys.js";
+import { openLayer } from "./layer_view.js";
+import { openNetwork } from "./network_view.js";
+import { Router } from "./router.js";
+import { listen } from "./stream.js";
+import { acceptDrops } from "./uploads.js";
+
+const goTo = (hash) => (location.hash = hash);
+let shown = null;
+let opened = "";
+let wentBack = false;
+const positions = new Map();
+
+async function start() {
+  let network;
+  try {
+    network = await ask("/api/network");
+  } catch (error) {
+    const refusal = "The server does not know this page: open the address that convscope explore printed.";
+    find("main").replaceChildren();
+    sayOrHide(find("trouble"), error.status === 403 ? refusal : error.message);
+    return;
+  }
+  const layers = new Map(network.layers.map((layer) => [layer.name, layer]));
+  for (const layer of network.layers) if (layer.alias && !layers.has(layer.alias)) layers.set(layer.alias, layer);
+  const context = { network, goTo, layerOf: (name) => layers.get(name), replace: (hash) => router.replace(hash) };
+  const router = new Router((route) => viewOf(route, context), show);
+  find("classes-link").hidden = !network.classes.length;
+  history.scrollRestoration = "manual";
+  router.start();
+  listenToKeys(goTo);
+  acceptDrops(goTo, (words) => sayOrHide(find("trouble"), words));
+  listen({
+    progress: showProgress,
+    drawn: (told) => shown?.drawn?.(told),
+    state: (connected) => sayOrHide(find("connection"), connected ? "" : "the server does not answer"),
+  });
+}
+
+/** The view that an address names: {name, key, open, crumbs}. */
+function viewOf(route, context) {
+  const [what, name, , number] = route.parts;
+  const layer = (crumb) => [crumb, places.layer(name)];
+  const { network } = context;
+  const root = [network.name, places.network()];
+  if (what === "layer" && number != null) {
+    return { tab: "network", key: `channel ${name} ${number}`, crumbs: [root, layer(name), `channel ${number}`], open: (given) => openChannel(context, given) };
+  }
+  if (what === "layer" && name) return { tab: "network", key: `layer ${name}`, crumbs: [root, name], open: (given) => openLayer(context, given) };
+  if (what === "images") return { tab: "images", key: "images", crumbs: [root, "images"], open: (given) => openImages(context, given) };
+  if (what === "image" && name) return { tab: "images", key: `image ${name}`, crumbs: [root, ["images", places.images()], name], open: (given) => openImage(context, given) };
+  if (what === "class") return { tab: "classes", key: `class ${name ?? 0}`, crumbs: [root, network.classes[name ?? 0] ?? "class"], open: (given) => openClass(context, given) };
+  return { tab: "network", key: "network", crumbs: [root], open: () => openNetwork(context) };
+}
+
+function show(view, { key, tab, crumbs }) {
+  const main = find("main");
+  if (shown !== view) {
+    positions.set(opened, scrollY);
+    main.replaceChildren(view.node);
+    shown = view;
+  }
+  if (opened !== key) scrollTo(0, wentBack ? (positions.get(key) ?? 0) : 0);
+  opened = key;
+  document.title = `${view.title} · convscope`;
+  for (const link of document.querySelectorAll("#tabs a")) {
+    if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  const parts = crumbs.map((crumb, place) => {
+    const [words, href] = typeof crumb === "string" ? [crumb] : crumb;
+    const last = place === crumbs.length - 1;
+    const rel = place === crumbs.length - 2 ? "up" : null;
+    return element("li", {}, href && !last ? element("a", { href, rel }, words) : element("span", { "aria-current": "location" }, words));
+  });
+  find("crumbs").replaceChildren(...parts);
+}
+
+function showProgress({ what, done, total }) {
+  const busy = total > 0 && done < total;
+  const bar = find("work-bar");
+  bar.hidden = !busy;
+  if (busy) {
+    bar.max = total;
+    bar.value = done;
+  }
+  say(find("work"), busy ? `${what}: ${thousands(done)} of ${thousands(total)}` : "");
+}
+
+globalThis.navigation?.addEventListener("navigate", ({ navigationType }) => (wentBack = navigationType === "traverse"));
+
+startTheme(find("theme"), () => {});
+start();

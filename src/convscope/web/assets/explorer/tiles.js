@@ -1,0 +1,46 @@
+// A channel as a tile: its picture, its number, and what is to be known at once; a link to its page.
+import { element } from "../shared/dom.js";
+import { api, places } from "./addresses.js";
+import { Picture } from "./picture.js";
+
+const PICTURES = { pattern: "/pattern.png", "top-image": "/top-image.png", filter: "/filter.png" };
+
+export const keyOf = (layer, channel) => `${layer} ${channel}`;
+
+/** The tile of a layer's channel, whose picture the loader brings: {node, dispose}. */
+export function channelTile(loader, { layer, channel, picture = "pattern", label = null, note = null, marks = [] }) {
+  const address = api.channel(layer, channel, PICTURES[picture]);
+  const shown = new Picture(address, `channel ${channel} of ${layer}`, { waiting: "…" });
+  const node = element(
+    "a",
+    { class: ["tile", ...marks].join(" "), href: places.channel(layer, channel), draggable: "false" },
+    shown.node,
+    element("span", { class: "under" }, element("b", {}, label ?? String(channel)), note ? element("span", {}, note) : null),
+  );
+  loader.add(node, () => shown.load(), keyOf(layer, channel));
+  return { node, dispose: () => (loader.remove(node), shown.clear()) };
+}
+
+/** The tile of an image: {node, picture}. */
+export function imageTile(loader, { id, caption, wrong = false, box = null, title = null, layer = null }) {
+  const shown = new Picture(api.image(id, ".png"), caption || "image");
+  if (box) shown.node.append(outline(box));
+  const node = element(
+    "a",
+    { class: wrong ? "tile wrong" : "tile", href: places.image(id, layer), title, draggable: "false" },
+    shown.node,
+    element("span", { class: "under" }, element("span", {}, caption)),
+  );
+  loader.add(node, () => shown.load());
+  return { node, dispose: () => (loader.remove(node), shown.clear()) };
+}
+
+/** A box in a picture, as shares [left, top, right, bottom] of it. */
+function outline([left, top, right, bottom]) {
+  const made = element("i", { class: "box", "aria-hidden": true });
+  made.style.left = `${100 * left}%`;
+  made.style.top = `${100 * top}%`;
+  made.style.width = `${100 * (right - left)}%`;
+  made.style.height = `${100 * (bottom - top)}%`;
+  return made;
+}
