@@ -138,7 +138,8 @@ class Recorder:
             if name in self._map_layers:
                 shown = output[: self._probes, :MAP_CHANNELS].float()  # (P, C, H, W)
                 if max(shown.shape[2:]) > MAP_SIDE:
-                    shown = F.adaptive_avg_pool2d(shown, tuple(min(MAP_SIDE, side) for side in shown.shape[2:]))
+                    height, width = (min(MAP_SIDE, side) for side in shown.shape[2:])
+                    shown = F.adaptive_avg_pool2d(shown, (height, width))
                 maps[name] = _small(shown)
             if name in relus:
                 active = (output > 0).float().flatten(2) if output.ndim > 2 else (output > 0).float()[:, :, None]
