@@ -26,7 +26,7 @@ from convscope.flags import (
 )
 from convscope.jobs import print_run, read_dataset, resume_training
 from convscope.methods import METHODS
-from convscope.subject import draw_film, open_subject
+from convscope.subject import draw_film, explore_network, open_subject
 
 app = App(
     name="convscope",
@@ -148,6 +148,33 @@ def watch(
     from convscope.web.watch import watch as watch_folder
 
     watch_folder(folder, port=port, open_browser=not no_open, say=print_address, warn=say, follow=follow)
+
+
+@app.command
+def explore(
+    network: str,
+    /,
+    *,
+    images: Path | None = None,
+    port: int | None = None,
+    no_open: bool = False,
+    subject: SubjectFlags = DEFAULT_SUBJECT,
+    output: Output = DEFAULT_OUTPUT,
+) -> None:
+    """Open a network in the browser: click a layer, a channel, an image, a cell, and see what it sees.
+
+    Parameters
+    ----------
+    network
+        A run folder, latest, or a network (see: convscope models).
+    images
+        A folder of images to look at; a run has those that it is tested on.
+    port
+        The port on this machine; otherwise the first free one from 8765 on.
+    no_open
+        Print the address only; open no browser.
+    """
+    explore_network(network, images, subject, output, port=port, open_browser=not no_open)
 
 
 @app.command

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convscope.console import print_results, say, show_work
+from convscope.console import print_address, print_results, say, show_work
 from convscope.errors import DataError, UsageError
 from convscope.flags import DEFAULT_DATA, DataFlags, Output, SubjectFlags
 from convscope.jobs import command_line, dataset_options, parse_duration, read_dataset
@@ -164,6 +164,28 @@ def draw_film(
     print_results(
         {"film": str(film.path), "frames": film.frames, "unreadable": film.skipped, "note": film.caption},
         as_json=output.json,
+    )
+
+
+def explore_network(
+    name: str, images: Path | None, flags: SubjectFlags, output: Output, *, port: int | None, open_browser: bool
+) -> None:
+    """Open a network in the browser until Ctrl-C, with a run's own images, those of a folder, or what is uploaded."""
+    from convscope.web.explore import explore
+
+    subject = open_subject(name, flags)
+    weights = ("--weights", flags.weights) if flags.weights else ()
+    size = ("--input-size", str(flags.input_size)) if flags.input_size else ()
+    explore(
+        subject.network,
+        subject.path,
+        subject.dataset(None, DEFAULT_DATA, output),
+        images=images,
+        arguments=[str(subject.path or name), *weights, *size],
+        port=port,
+        open_browser=open_browser,
+        say=print_address,
+        warn=say,
     )
 
 
