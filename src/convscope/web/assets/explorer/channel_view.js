@@ -11,12 +11,15 @@ import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
 import { channelTile, imageTile, keyOf } from "./tiles.js";
 
+const AGAIN = 2500; // milliseconds until the numbers that are being measured are asked for again
 const NUMBERS = [
   ["maximum", "highest value", figure],
   ["mean", "mean", figure],
-  ["share_active", "active in", percent],
-  ["share_of_zeros", "zero in", percent],
+  ["share_active", "above zero in", percent],
   ["selectivity", "selectivity", figure],
+  ["likeness", "likeness to the channel most like it", figure],
+  ["pattern_activation", "value for the pattern", figure],
+  ["pattern_ratio", "of the highest over the images", (ratio) => `${figure(ratio)} ×`],
 ];
 
 export function openChannel({ network, layerOf }, route) {
@@ -46,7 +49,10 @@ export function openChannel({ network, layerOf }, route) {
     element("div", { class: "channel-top" }, section("Pattern", pattern.node), element("div", { class: "beside" }, numbers)),
     sections,
   );
+  const isMeasured = Boolean(network.dataset || network.splits.folder);
   let closed = false;
+  let timer = 0;
+  let shown = "";
 
   async function fetchAll() {
     let told;
@@ -60,33 +66,34 @@ export function openChannel({ network, layerOf }, route) {
     }
     if (closed) return;
     show(told);
-    if (told.waiting) setTimeout(() => closed || fetchAll(), 2500);
+    if (isMeasured && !told.top) timer = setTimeout(fetchAll, AGAIN);
   }
 
   function show(told) {
-    const commands = told.commands ?? {};
+    if (JSON.stringify(told) === shown) return;
+    shown = JSON.stringify(told);
+    const commands = told.commands;
     pattern.setCommand(commands.pattern);
-    badges.replaceChildren(...(told.badges ?? []).map(badgeOf));
-    showNumbers(told.numbers ?? {});
+    badges.replaceChildren(...told.badges.map(badgeOf));
+    showNumbers(told.numbers);
     sections.replaceChildren(
       ...[
-        told.waiting ? waiting("The images are being looked at; the numbers come by themselves.") : null,
+        isMeasured && !told.top ? waiting("The images are being looked at; the numbers come by themselves.") : null,
         variants(commands),
         topPatches(told, commands),
         distribution(told),
         classes(told),
         connections(told),
         network.dataset ? ablation() : null,
-        told.film ? film(told, commands) : null,
+        network.film && commands.film ? film(commands) : null,
       ].filter(Boolean),
     );
   }
 
   function showNumbers(told) {
     const rows = NUMBERS.filter(([name]) => told[name] != null).map(([name, what, said]) => [what, said(told[name])]);
-    const likes = network.classes[told.favourite];
-    if (likes != null && !told.dead) rows.push(["favourite class", likes]);
-    if (told.likeness != null) rows.push(["likeness to its twin", figure(told.likeness)]);
+    const likes = network.dataset && network.classes[told.favourite];
+    if (likes != null && !told.dead) rows.unshift(["favourite class", likes]);
     numbers.replaceChildren(
       ...rows.map(([what, said]) => element("div", {}, element("dt", {}, what), element("dd", {}, said))),
     );
@@ -119,9 +126,10 @@ export function openChannel({ network, layerOf }, route) {
     made.node.classList.add("wide");
     const rule = choiceOf("Rule", network.rules.map((each) => [each, each]), (value) => made.change(address(value)), network.rules[0]);
     const tiles = element("div", { class: "grid images" });
-    for (const { image, id, value, box } of told.top) {
-      const label = `${figure(value)}`;
-      tiles.append(imageTile(loader, { id: image ?? id, caption: label, box, layer, title: `value ${label}; open the image` }).node);
+    for (const { id, value, label, box, position } of told.top) {
+      const title = `${network.classes[label] ?? "image"}, value ${figure(value)}`;
+      const unit = [channel, ...position].join(",");
+      tiles.append(imageTile(loader, { id, caption: figure(value), box: shares(box, network), title, place: [layer, { unit }] }).node);
     }
     walkTiles(tiles);
     return section("Top images", element("div", { class: "tools" }, rule.node), made.node, tiles);
@@ -129,8 +137,8 @@ export function openChannel({ network, layerOf }, route) {
 
   function distribution({ histogram: told }) {
     if (!told) return null;
-    const note = element("p", { class: "note" }, "How often it gives which value over the images, heights on a root scale.");
-    return section("Values", histogram(told), note);
+    const note = element("p", { class: "note" }, "The highest value in each image: how many images give which, heights on a root scale.");
+    return section("Over the images", histogram(told), note);
   }
 
   function classes({ classes: rows }) {
@@ -198,7 +206,7 @@ export function openChannel({ network, layerOf }, route) {
     return [element("p", { class: "note" }, words), barList(moved, { signed: true, top: Math.max(0.05, ...rows.map(({ value }) => Math.abs(value))) })];
   }
 
-  function film(told, commands) {
+  function film(commands) {
     const made = lazyFigure(api.channel(layer, channel, "/film.webp"), "how the channel formed", { command: commands.film, waiting: "drawing the film …" });
     return section("How it formed", made.node);
   }
@@ -210,14 +218,19 @@ export function openChannel({ network, layerOf }, route) {
     drawn: ({ layer: which, channel: drawn }) => loader.again(keyOf(which, drawn)),
     close() {
       closed = true;
+      clearTimeout(timer);
       loader.close();
     },
   };
 }
 
-function badgeOf(badge) {
-  const words = typeof badge === "string" ? badge : badge.name;
-  return element("span", { class: `badge ${/dead|duplicate/.test(words) ? "warns" : ""}`, title: badge.title }, words);
+function badgeOf(words) {
+  return element("span", { class: /^(dead|duplicate)/.test(words) ? "badge warns" : "badge" }, words);
+}
+
+/** A box of rows and columns [top, left, bottom, right] in pixels as shares of the image, cut at its border. */
+function shares([top, left, bottom, right], { input_size: [height, width] }) {
+  return [left / width, top / height, right / width, bottom / height].map((share) => Math.min(1, Math.max(0, share)));
 }
 
 function beside(layer, channel, channels) {

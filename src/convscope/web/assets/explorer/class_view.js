@@ -1,7 +1,7 @@
 // A class: what the network takes for it, rightly and wrongly, and the channels that say so.
 import { element, sayOrHide } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
-import { change } from "../shared/words.js";
+import { change, percent } from "../shared/words.js";
 import { api, places } from "./addresses.js";
 import { barList } from "./bars.js";
 import { section, selectOf, waiting } from "./controls.js";
@@ -10,6 +10,7 @@ import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
 import { channelTile, imageTile, keyOf } from "./tiles.js";
 
+const AGAIN = 1500; // milliseconds until what is being measured is asked for again
 const FEW = 16; // so many classes stand side by side; more are in a list
 
 export function openClass({ network, layerOf, goTo }, route) {
@@ -17,6 +18,9 @@ export function openClass({ network, layerOf, goTo }, route) {
   const name = network.classes[number];
   const loader = new Loader();
   let closed = false;
+  let timer = 0;
+  let shown = "";
+  let headKey = null;
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
   const pattern = figureOf(api.class(number, "/pattern.png"), `what the network takes most for ${name}`, { waiting: "drawing the pattern …" });
   const sections = element("div", { class: "sections" }, waiting("Looking at the images of the class …"));
@@ -33,8 +37,6 @@ export function openClass({ network, layerOf, goTo }, route) {
     pattern.node.hidden = true;
     return { node, title: "Class", close: () => loader.close() };
   }
-  loader.add(pattern.node, () => pattern.picture.load(), `class ${number}`);
-
   async function fetchAll() {
     let told;
     try {
@@ -46,12 +48,20 @@ export function openClass({ network, layerOf, goTo }, route) {
       return;
     }
     if (closed) return;
-    if (told.waiting) setTimeout(() => closed || fetchAll(), 1500);
-    pattern.setCommand(told.commands?.pattern ?? told.command);
+    if (told.waiting) timer = setTimeout(fetchAll, AGAIN);
+    showPattern(told);
     show(told);
   }
 
+  function showPattern({ head, commands }) {
+    pattern.node.parentElement.hidden = !head;
+    pattern.setCommand(commands.pattern);
+    if (head && !headKey) loader.add(pattern.node, () => pattern.picture.load(), (headKey = keyOf(head, number)));
+  }
+
   function show(told) {
+    if (JSON.stringify(told) === shown) return;
+    shown = JSON.stringify(told);
     const parts = [
       told.waiting ? waiting("The images are being looked at; they come by themselves.") : null,
       images("Most typical", told.typical, "of the class, and surest to be"),
@@ -73,11 +83,12 @@ export function openClass({ network, layerOf, goTo }, route) {
   }
 
   function judgedTile(each) {
-    const { id, label, predicted, probability } = typeof each === "string" ? { id: each } : each;
-    const wrong = label != null && predicted !== label;
-    const sure = probability == null ? "" : ` ${(100 * probability).toFixed(0)} %`;
-    const caption = label == null ? "" : wrong ? `${network.classes[label]} → ${network.classes[predicted]}` : sure.trim();
-    return imageTile(loader, { id, caption, wrong, title: label == null ? null : `${network.classes[label]}, taken for ${network.classes[predicted]}${sure}` }).node;
+    const { id, label, predicted, probability } = each;
+    const wrong = predicted !== label;
+    const sure = percent(probability, 0);
+    const [is, taken] = [network.classes[label], network.classes[predicted]];
+    const title = wrong ? `${is}, taken for ${taken}, ${sure} sure` : `${is}, ${sure} sure`;
+    return imageTile(loader, { id, caption: wrong ? `${is} → ${taken}` : sure, wrong, title }).node;
   }
 
   function channels(heading, rows, words) {
@@ -100,9 +111,10 @@ export function openClass({ network, layerOf, goTo }, route) {
   return {
     node,
     title: name,
-    drawn: ({ layer, channel, class: drawn }) => loader.again(drawn == null ? keyOf(layer, channel) : `class ${drawn}`),
+    drawn: ({ layer, channel }) => loader.again(keyOf(layer, channel)),
     close() {
       closed = true;
+      clearTimeout(timer);
       loader.close();
     },
   };

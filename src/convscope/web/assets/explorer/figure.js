@@ -17,6 +17,7 @@ export function figureOf(address, alternative, { caption = null, command = null,
   return {
     node,
     picture,
+    keep,
     setCommand(text) {
       line = text;
       copy.hidden = !text;

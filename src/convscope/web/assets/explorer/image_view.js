@@ -12,6 +12,7 @@ import { Loader } from "./loader.js";
 import { MapsSheet } from "./maps_sheet.js";
 
 const SHOWN = 8; // classes in the list
+const HINT = "Click a cell of a map below: what that unit sees in the image appears here.";
 
 export function openImage({ network, layerOf, goTo, replace }, route) {
   const id = route.parts[1];
@@ -31,8 +32,8 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
   const predictions = element("div", {}, element("p", { class: "waiting note" }, "asking the network …"));
   const unit = figureOf("", "what this unit sees");
-  unit.node.hidden = true;
-  const unitWords = element("p", { class: "unit-words", role: "status" }, "Click a cell of a map below: what that unit sees appears here.");
+  unit.picture.clear(HINT);
+  const unitWords = element("p", { class: "unit-words", role: "status" });
   const open = element("a", { hidden: true, class: "small" }, "open the channel");
   const whole = element("button", { type: "button", class: "small", hidden: true }, "the whole map");
   const rule = choiceOf("Rule", network.rules.map((each) => [each, each]), (value) => turn({ rule: value === network.rules[0] ? null : value }));
@@ -54,12 +55,21 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
     element(
       "div",
       { class: "looking" },
-      section("Image", own.node, overlay.node),
-      section("What the unit sees", element("div", { class: "tools" }, rule.node), unit.node, unitWords, element("p", { class: "keep" }, whole, open)),
-      section("Predictions", predictions),
+      element(
+        "div",
+        { class: "seen" },
+        element("div", { class: "pair" }, section("Image", own.node), section("What the unit sees", unit.node)),
+        element("div", { class: "told" }, element("div", { class: "tools" }, rule.node, whole, open), unitWords),
+        overlay.node,
+        section("Predictions", predictions),
+      ),
+      element(
+        "div",
+        { class: "maps" },
+        section("Feature maps", element("div", { class: "tools" }, field("Layer", layers.node), earlier, later, sheet.pages), sheet.node),
+        decisive(),
+      ),
     ),
-    section("Feature maps", element("div", { class: "tools" }, field("Layer", layers.node), earlier, later, sheet.pages), sheet.node),
-    decisive(),
   );
   whole.addEventListener("click", () => turn({ unit: String(unitOf(query.unit)?.channel) }));
   own.picture.load().catch(() => {});
@@ -92,7 +102,7 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
   }
 
   function showPredictions({ label, probabilities, name: called }) {
-    say(name, called ?? "Image");
+    say(name, called ? called[0].toUpperCase() + called.slice(1) : "Image");
     const [best, , predicted] = probabilities[0];
     const right = network.classes[label];
     if (label != null) say(truth, `${right}${predicted === label ? ", recognized" : `, taken for ${best}`}`);
@@ -126,11 +136,11 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
     rule.set(network.rules.map((each) => [each, each]), query.rule ?? network.rules[0]);
     const chosen = unitOf(query.unit);
     sheet.select(chosen);
-    unit.node.hidden = open.hidden = whole.hidden = !chosen;
+    open.hidden = whole.hidden = unit.keep.hidden = !chosen;
     cell.hidden = true;
     if (!chosen) {
-      unit.picture.clear();
-      say(unitWords, "Click a cell of a map below: what that unit sees appears here.");
+      unit.picture.clear(HINT);
+      say(unitWords, "");
       return;
     }
     const mine = ++asked;

@@ -27,8 +27,9 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
   const kinds = choiceOf("Pictures", [], (value) => turn({ show: value }));
   const sort = selectOf(SORTS, (value) => turn({ sort: value === "channel" ? null : value }));
   const kind = selectOf(KINDS, (value) => turn({ kind: value === "all" ? null : value }));
-  const classes = [["", "any class"], ...network.classes.map((each, number) => [String(number), each])];
-  const favourite = selectOf(classes, (value) => turn({ class: value }));
+  const classes = network.dataset ? network.classes : []; // without labels no channel favours any
+  const names = [["", "any class"], ...classes.map((each, number) => [String(number), each])];
+  const favourite = selectOf(names, (value) => turn({ class: value }));
   const search = element("input", { type: "search", placeholder: "number or class …", autocomplete: "off", spellcheck: "false" });
   search.addEventListener("input", () => turn({ find: search.value }));
   const count = element("p", { class: "note", role: "status" });
@@ -47,7 +48,7 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
     kinds.node,
     field("Sort by", sort.node),
     field("Show", kind.node),
-    network.classes.length ? field("Favourite", favourite.node) : null,
+    classes.length ? field("Favourite", favourite.node) : null,
     field("Find", search),
     count,
   );
@@ -69,13 +70,18 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
     }
     if (closed) return;
     sayOrHide(trouble, "");
-    if (!told.rows && network.dataset) timer = setTimeout(fetchRows, AGAIN);
+    if (!told.rows && isMeasured()) timer = setTimeout(fetchRows, AGAIN);
     draw();
+  }
+
+  /** Whether there are images that say what the channels answer to. */
+  function isMeasured() {
+    return told.pictures.includes("top-image");
   }
 
   function draw() {
     if (!told) return;
-    const pictures = told.pictures ?? ["pattern"];
+    const { pictures } = told;
     const shown = pictures.includes(query.show) ? query.show : pictures[0];
     kinds.set(pictures.map((each) => [each, PICTURE_NAMES[each] ?? each]), shown);
     sort.set(query.sort ?? "channel");
@@ -85,8 +91,8 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
     const known = Boolean(told.rows);
     for (const control of [sort.node, kind.node, favourite.node]) unavailable(control, !known);
     const rows = known ? told.rows : Array.from({ length: told.channels }, (_, channel) => ({ channel }));
-    const chosen = orderRows(rows, { ...query, classes: network.classes });
-    const measuring = network.dataset ? " · measuring what they answer to …" : " · no images, so nothing is measured";
+    const chosen = orderRows(rows, { ...query, classes });
+    const measuring = isMeasured() ? " · measuring what they answer to …" : " · no images, so nothing is measured";
     const all = many(rows.length, "channel");
     say(count, (chosen.length === rows.length ? all : `${thousands(chosen.length)} of ${all}`) + (known ? "" : measuring));
     place(chosen, shown, known);
@@ -118,12 +124,12 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
     if (row.dead) return "dead";
     if (row.duplicate_of != null) return `= ${row.duplicate_of}`;
     const value = { maximum: figure, mean: figure, share_active: percent, selectivity: figure }[query.sort]?.(row[query.sort]);
-    return value ?? network.classes[row.favourite] ?? null;
+    return value ?? classes[row.favourite] ?? null;
   }
 
   function describe(row) {
     if (row.maximum == null) return `channel ${row.channel}`;
-    const likes = network.classes[row.favourite];
+    const likes = classes[row.favourite];
     const words = [`channel ${row.channel}`, `highest ${figure(row.maximum)}`, `mean ${figure(row.mean)}`];
     words.push(`active in ${percent(row.share_active)}`);
     if (likes != null) words.push(`most for ${likes} (selectivity ${figure(row.selectivity)})`);

@@ -7,6 +7,7 @@ import { Picture } from "./picture.js";
 
 const WIDE = 92; // pixels on the screen that a map should have at least
 const AT_ONCE = 64;
+const TINY = { below: 4, wide: 44, atOnce: 256 }; // maps of fewer cells than that across
 
 export class MapsSheet {
   #image;
@@ -85,20 +86,25 @@ export class MapsSheet {
   }
 
   get #count() {
-    return Math.min(AT_ONCE, this.#shape.channels - this.#first);
+    return Math.min(this.#atOnce, this.#shape.channels - this.#first);
   }
 
   #pageOf(channel) {
-    return Math.floor(channel / AT_ONCE) * AT_ONCE;
+    return Math.floor(channel / this.#atOnce) * this.#atOnce;
+  }
+
+  get #atOnce() {
+    return this.#shape.width < TINY.below ? TINY.atOnce : AT_ONCE;
   }
 
   #plan() {
     const { width } = this.#shape;
     const room = Math.max(120, this.node.clientWidth);
-    const wide = Math.max(width, room < 500 ? 60 : WIDE);
+    const least = width < TINY.below ? TINY.wide : room < 500 ? 60 : WIDE;
+    const wide = Math.max(width, least);
     this.#columns = Math.max(1, Math.min(this.#count, Math.floor(room / wide)));
     const scale = room / (this.#columns * width);
-    this.#scale = scale >= 1 ? Math.min(Math.floor(scale), Math.max(1, Math.floor(160 / width))) : scale;
+    this.#scale = scale >= 1 ? Math.min(Math.floor(scale), Math.max(1, Math.floor((width < TINY.below ? 60 : 160) / width))) : scale;
   }
 
   async #draw() {
@@ -134,10 +140,10 @@ export class MapsSheet {
 
   #pageLinks() {
     const { channels } = this.#shape;
-    const pages = Math.ceil(channels / AT_ONCE);
+    const pages = Math.ceil(channels / this.#atOnce);
     const button = (place) => {
-      const first = place * AT_ONCE;
-      const words = `${first}–${Math.min(channels, first + AT_ONCE) - 1}`;
+      const first = place * this.#atOnce;
+      const words = `${first}–${Math.min(channels, first + this.#atOnce) - 1}`;
       const turn = () => {
         this.#first = first;
         this.#draw();

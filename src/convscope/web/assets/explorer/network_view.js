@@ -2,27 +2,43 @@
 import { element } from "../shared/dom.js";
 import { figure, many, percent, thousands } from "../shared/words.js";
 import { places } from "./addresses.js";
+import { walkTiles } from "./keys.js";
+import { Loader } from "./loader.js";
+import { channelTile, keyOf } from "./tiles.js";
 import { makeTree } from "./tree.js";
 
+const SAMPLES = 16; // channels of a stage that are shown beside it
+const FEW = 24; // classes that are shown; more are behind a link
+
 export function openNetwork({ network }) {
-  const widest = Math.max(1, ...network.layers.map(({ channels }) => channels ?? 0));
-  const largest = Math.max(1, ...network.layers.map(({ shape }) => (shape?.length === 3 ? shape[1] : 1)));
-  const scale = { widest, largest };
-  const flow = element("ol", { class: "flow" }, inputRow(network, scale));
-  for (const branch of makeTree(network.layers)) flow.append(drawBranch(branch, scale, 0));
-  if (network.classes.length) flow.append(outputRow(network));
-  const node = element("article", { class: "network" }, heading(network), flow);
-  return { node, title: network.name };
+  const loader = new Loader();
+  const { layers, classes } = network;
+  const scale = {
+    widest: Math.max(1, ...layers.map(({ channels }) => channels ?? 0)),
+    highest: Math.max(1, network.input_size[0]),
+  };
+  const flow = element("ol", { class: "flow" });
+  const size = network.input_size;
+  flow.append(element("li", { class: "ends" }, row({ shape: [3, ...size], name: "image", said: size.join(" × ") }, scale)));
+  for (const branch of makeTree(layers)) flow.append(drawBranch(branch, scale, 0, loader));
+  if (classes.length) flow.append(outputs(classes));
+  walkTiles(flow);
+  return {
+    node: element("article", { class: "network" }, heading(network), flow),
+    title: network.name,
+    drawn: ({ layer, channel }) => loader.again(keyOf(layer, channel)),
+    close: () => loader.close(),
+  };
 }
 
 function heading({ name, source, dataset, parameters, figures, weights_sha256: weights, classes }) {
   const facts = [
-    ["parameters", parameters == null ? null : thousands(parameters)],
-    ["test accuracy", figures?.test_accuracy == null ? null : percent(figures.test_accuracy)],
-    ["train accuracy", figures?.train_accuracy == null ? null : percent(figures.train_accuracy)],
-    ["classes", classes.length || null],
+    ["test accuracy", figures.test_accuracy == null ? null : percent(figures.test_accuracy)],
+    ["train accuracy", figures.train_accuracy == null ? null : percent(figures.train_accuracy)],
+    ["parameters", thousands(parameters)],
     ["dataset", dataset?.name],
-    ["test images", dataset?.test == null ? null : thousands(dataset.test)],
+    ["test images", dataset && thousands(dataset.test)],
+    ["classes", classes.length || null],
   ].filter(([, said]) => said != null);
   const list = facts.map(([what, said]) => element("div", {}, element("dt", {}, what), element("dd", {}, said)));
   const origin = [source === name ? null : source, weights ? `weights ${weights.slice(0, 12)}` : null];
@@ -35,70 +51,65 @@ function heading({ name, source, dataset, parameters, figures, weights_sha256: w
   );
 }
 
-function inputRow({ input_size: size }, scale) {
-  const shape = [3, ...(size ?? [])];
-  return element(
-    "li",
-    { class: "row ends" },
-    slab(shape, scale),
-    element("span", { class: "name" }, "image"),
-    element("span", { class: "shape" }, saidShape(shape.slice(-2))),
-  );
+function outputs(classes) {
+  const chip = (words, number) => element("a", { class: "chip", href: places.class(number) }, words);
+  const chips = classes.slice(0, FEW).map(chip);
+  if (classes.length > FEW) chips.push(chip(`all ${thousands(classes.length)} …`, 0));
+  return element("li", { class: "row ends outputs" }, element("b", {}, "classes"), element("span", { class: "chips" }, ...chips));
 }
 
-function outputRow({ classes }) {
-  const links = classes
-    .slice(0, 24)
-    .map((name, number) => element("a", { class: "chip", href: places.class(number) }, name));
-  const more = classes.length > 24 ? element("a", { class: "chip", href: places.class(0) }, `all ${classes.length} …`) : null;
-  return element("li", { class: "row ends classes" }, element("span", { class: "name" }, "classes"), element("span", { class: "chips" }, ...links, more));
+/** A part of the network; what cannot be opened is told beside what comes before it. */
+function drawBranch(branch, scale, depth, loader) {
+  const { layer, label, branches } = branch;
+  if (!branches.length) return element("li", {}, rowOf(branch, scale, depth));
+  const inner = [];
+  for (const part of branches) {
+    const before = inner.at(-1);
+    const small = !part.branches.length && !part.layer.explorable;
+    if (small && before && !before.branches.length) before.then.push(part.layer);
+    else inner.push({ ...part, then: [] });
+  }
+  const list = element("ol", {}, ...inner.map((part) => drawBranch(part, scale, depth + 1, loader)));
+  const parts = element("div", { class: "parts" }, rowOf({ layer, label, then: [], branches }, scale, depth), list);
+  if (depth) return element("li", { class: "block" }, parts);
+  return element("li", { class: "stage" }, parts, layer?.explorable ? samples(layer, loader) : null);
 }
 
-function drawBranch({ layer, name, label, branches }, scale, depth) {
-  if (!branches.length) return leafRow(layer, label, scale);
-  const inside = element("ol", {}, ...branches.map((each) => drawBranch(each, scale, depth + 1)));
-  const title = layer?.alias ? `${layer.alias} ` : "";
-  const head = element(
-    "div",
-    { class: layer?.explorable ? "row door" : "row" },
-    layer ? slab(layer.shape, scale) : element("span", { class: "slab" }),
-    link(layer, element("span", { class: "name" }, `${title}`, element("code", {}, label ?? name))),
-    element("span", { class: "detail note" }, layer?.detail || kindOf(layer, branches)),
-    element("span", { class: "shape" }, saidShape(layer?.shape)),
-  );
-  return element("li", { class: depth ? "block" : "stage" }, head, inside);
+/** The first channels of a stage. */
+function samples({ name, channels }, loader) {
+  const grid = element("div", { class: "grid samples" });
+  for (let channel = 0; channel < Math.min(channels, SAMPLES); channel += 1) {
+    grid.append(channelTile(loader, { layer: name, channel }).node);
+  }
+  return grid;
 }
 
-function leafRow(layer, label, scale) {
-  const alias = layer.alias ? `${layer.alias} ` : "";
-  return element(
-    "li",
-    { class: layer.explorable ? "row door" : "row quiet" },
-    slab(layer.explorable ? layer.shape : null, scale),
-    link(layer, element("span", { class: "name" }, alias, element("code", {}, label))),
-    element("span", { class: "detail note" }, layer.detail || layer.kind),
-    element("span", { class: "shape" }, layer.explorable ? saidShape(layer.shape) : ""),
-  );
+function rowOf({ layer, label, then = [], branches }, scale, depth) {
+  const kind = layer ? layer.detail || layer.kind : many(branches.length, "part");
+  const detail = [kind, ...then.map(({ kind: next }) => next)].join(" → ");
+  const { explorable, name, alias, shape, channels } = layer ?? {};
+  const said = explorable ? saidShape(shape) : "";
+  const href = explorable ? places.layer(name) : null;
+  const title = explorable ? `${name}: ${many(channels, "channel")}` : null;
+  return row({ shape: explorable ? shape : null, name: label, alias, said, detail, href, title, depth }, scale);
 }
 
-function link(layer, name) {
-  if (!layer?.explorable) return name;
-  const said = layer.channels ? many(layer.channels, "channel") : "";
-  return element("a", { href: places.layer(layer.name), title: `${layer.name}: ${said}` }, name);
-}
-
-function kindOf(layer, branches) {
-  return layer ? layer.kind : many(branches.length, "layer");
+function row({ shape, name, alias, said, detail = "", href = null, title = null, depth = 0 }, scale) {
+  const words = element("span", { class: "name" }, alias ? element("b", {}, `${alias} `) : null, element("code", {}, name));
+  const parts = [slab(shape, scale), words, element("span", { class: "detail note" }, detail), element("span", { class: "shape" }, said)];
+  const made = element(href ? "a" : "div", { class: href ? "row door" : "row", href, title }, ...parts);
+  made.style.setProperty("--depth", depth);
+  return made;
 }
 
 /** A layer as a slab: as high as its maps, as wide as it has channels; both on a root scale. */
-function slab(shape, { widest, largest }) {
+function slab(shape, { widest, highest }) {
   const made = element("span", { class: "slab", "aria-hidden": true });
   if (!shape?.length) return made;
   const [channels, height = 1] = shape;
   const body = element("i", {});
-  body.style.width = `${(8 + 92 * Math.sqrt(channels / widest)).toFixed(1)}%`;
-  body.style.height = `${(0.25 + 1.5 * Math.sqrt(height / largest)).toFixed(2)}rem`;
+  body.style.width = `${(8 + 92 * Math.sqrt(Math.min(1, channels / widest))).toFixed(1)}%`;
+  body.style.height = `${(0.25 + 1.45 * Math.sqrt(Math.min(1, height / highest))).toFixed(2)}rem`;
   made.append(body);
   return made;
 }

@@ -22,12 +22,12 @@ export function channelTile(loader, { layer, channel, picture = "pattern", label
 }
 
 /** The tile of an image: {node, picture}. */
-export function imageTile(loader, { id, caption, wrong = false, box = null, title = null, layer = null }) {
+export function imageTile(loader, { id, caption, wrong = false, box = null, title = null, place = [] }) {
   const shown = new Picture(api.image(id, ".png"), caption || "image");
-  if (box) shown.node.append(outline(box));
+  if (box && (box[2] - box[0]) * (box[3] - box[1]) < 1) shown.node.append(outline(box));
   const node = element(
     "a",
-    { class: wrong ? "tile wrong" : "tile", href: places.image(id, layer), title, draggable: "false" },
+    { class: wrong ? "tile wrong" : "tile", href: places.image(id, ...place), title, draggable: "false" },
     shown.node,
     element("span", { class: "under" }, element("span", {}, caption)),
   );
@@ -35,7 +35,7 @@ export function imageTile(loader, { id, caption, wrong = false, box = null, titl
   return { node, dispose: () => (loader.remove(node), shown.clear()) };
 }
 
-/** A box in a picture, as shares [left, top, right, bottom] of it. */
+/** A box in a picture, as shares [left, top, right, bottom] of it; none around all of it. */
 function outline([left, top, right, bottom]) {
   const made = element("i", { class: "box", "aria-hidden": true });
   made.style.left = `${100 * left}%`;
