@@ -14,7 +14,7 @@ from torch import nn
 
 from convscope.data.memory import dataset_in_memory
 from convscope.errors import ResourceError, UsageError
-from convscope.methods import maximize_all
+from convscope.methods import pattern_store
 from convscope.methods.maximize import maximize
 from convscope.methods.maximize_all import drawn_picture, maximize_within
 from convscope.types import Dataset, Network
@@ -39,7 +39,7 @@ def dataset() -> Dataset:
 def small_parts(monkeypatch):
     """Four channels a part, in rounds of few steps: 2 + 2 + 1 parts a round."""
     monkeypatch.setattr("convscope.methods.excite.PIXELS", 4 * 2 * 64)
-    monkeypatch.setattr(maximize_all, "ROUNDS", (2, 4, 8))
+    monkeypatch.setattr(pattern_store, "ROUNDS", (2, 4, 8))
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def clock(monkeypatch):
             self.now, self.drawn = self.now + steps, self.drawn + 1
             return original(*arguments, steps=steps, **options)
 
-    clock, original = Clock(), maximize_all.excite
-    monkeypatch.setattr(maximize_all.time, "monotonic", lambda: clock.now)
-    monkeypatch.setattr(maximize_all, "excite", clock.excite)
+    clock, original = Clock(), pattern_store.excite
+    monkeypatch.setattr(pattern_store.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(pattern_store, "excite", clock.excite)
     return clock
 
 
@@ -99,7 +99,7 @@ def test_part_that_would_take_too_long_is_not_begun(network, tmp_path, clock):
 
 @pytest.mark.parametrize("within", ["between", "drawing"])
 def test_interruption_keeps_what_is_drawn(network, tmp_path, monkeypatch, within):
-    original, calls = maximize_all.excite, 0
+    original, calls = pattern_store.excite, 0
 
     def interrupted(*arguments, **options):
         nonlocal calls
@@ -108,7 +108,7 @@ def test_interruption_keeps_what_is_drawn(network, tmp_path, monkeypatch, within
             raise KeyboardInterrupt
         return replace(original(*arguments, **options), interrupted=calls == 3)
 
-    monkeypatch.setattr(maximize_all, "excite", interrupted)
+    monkeypatch.setattr(pattern_store, "excite", interrupted)
     assert maximize_within(network, tmp_path, budget=100) == {"0": [2] * 6, "2": [0] * 5, "6": [0] * 2}
 
 

@@ -18,7 +18,7 @@ from platformdirs import user_cache_path
 from convscope.methods.survey_store import weights_identity
 from convscope.types import Dataset, Network
 from convscope.web.explored import Explored
-from convscope.web.explorer import Explorer
+from convscope.web.explorer import POSTS, Explorer
 from convscope.web.server import serve
 
 
@@ -50,12 +50,12 @@ def explore(
         store=store,
         arguments=arguments or [str(run or network.name)],
     )
-    explorer = Explorer(explored, network)
+    explorer = Explorer(explored, network, warn=warn)
     serve(
         explorer.app,
         port=port,
         open_browser=open_browser,
         say=say,
         close_streams=explorer.close,
-        posts=["/api/images"],
+        posts=POSTS,
     )

@@ -14,7 +14,7 @@ from convscope.relu_rules import RULES
 from convscope.training.folder import read_events
 from convscope.types import Dataset, Network
 from convscope.web.explorer_images import Gallery
-from convscope.web.explorer_network import describe_layers
+from convscope.web.explorer_network import describe_layers, find_head
 from convscope.web.run_answers import Missing
 
 
@@ -40,13 +40,16 @@ class Explored:
         self.dataset = dataset
         self.store = store
         self.gallery = Gallery(network, dataset, images)
+        self.surveyed = dataset or self.gallery.as_dataset()
         self.layers = describe_layers(network)
         self.by_name = {layer["name"]: layer for layer in self.layers}
+        self.head = find_head(network, self.by_name)
         self._model = network.model
         self._arguments = list(arguments)
         self._parameters = sum(each.numel() for each in network.model.parameters())
+        self.description = self._describe()
 
-    def describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         """What the page's first view shows."""
         dataset = self.dataset
         return {
@@ -59,6 +62,7 @@ class Explored:
             "parameters": self._parameters,
             "figures": self._figures(),
             "layers": self.layers,
+            "head": self.head,
             "rules": list(RULES),
             "attributions": dict(HOWS),
             "splits": {split: self.gallery.count(split) for split in self.gallery.splits},

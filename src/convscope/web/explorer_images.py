@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from convscope.data.decode import ENDINGS, Unreadable, decode_image
+from convscope.data.decode import ENDINGS, Unreadable, decode_image, read_size
+from convscope.data.file_images import FileImages
 from convscope.errors import UsageError
 from convscope.types import Dataset, Network, Split
 from convscope.web.run_answers import Missing
@@ -113,6 +114,33 @@ class Gallery:
         except Unreadable as error:
             raise UsageError(f"{self.name(image)} cannot be read: {error}") from error
 
+    def as_dataset(self) -> Dataset | None:
+        """The folder's images as a dataset without classes, for what needs none; None where there is no folder."""
+        if not self.files or len(set(self._network.input_size)) > 1:
+            return None
+        found = hashlib.sha256()
+        for path in self.files:
+            about = os.stat(path)
+            found.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+        images = FileImages(self.files, self.side)
+        half = Split(images, torch.zeros(len(self.files), dtype=torch.int64))
+        mean, std = ((*values, *values, *values)[:3] for values in (self._network.mean, self._network.std))
+        return Dataset(
+            name=f"folder:{self._folder}",
+            train=half,
+            test=half,
+            class_names=("",),
+            mean=mean,
+            std=std,
+            fingerprint=found.hexdigest(),
+            source=str(self._folder),
+        )
+
+    @property
+    def searched(self) -> str:
+        """The split whose images a survey knows by their numbers."""
+        return "train" if self._halves else "folder"
+
     @property
     def side(self) -> int:
         """The side in pixels of the square that an image of any size is made for this network."""
@@ -137,6 +165,15 @@ def list_images(folder: Path) -> list[str]:
         found += [os.path.join(place, name) for name in sorted(names) if name.lower().endswith(ENDINGS)]
         if len(found) >= MOST_FILES:
             break
-    if not found:
+    readable = [path for path in found[:MOST_FILES] if _is_image(path)]
+    if not readable:
         raise UsageError(f'no images in "{folder}"; wanted: files that end in {", ".join(ENDINGS)}')
-    return found[:MOST_FILES]
+    return readable
+
+
+def _is_image(path: str) -> bool:
+    """Whether the file's beginning is that of an image."""
+    try:
+        return min(read_size(path)) > 0
+    except Unreadable:
+        return False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 
+from convscope.errors import ConvscopeError
 from convscope.hooks import frozen_eval, like_model
 from convscope.methods.attribute import attribute
 from convscope.methods.attributions import How
@@ -19,7 +21,7 @@ from convscope.methods.reconstruct import reconstruct
 from convscope.relu_rules import Rule
 from convscope.types import Network, Picture
 from convscope.web.explored import Explored
-from convscope.web.explorer_pictures import record_maps
+from convscope.web.explorer_pictures import bare_png, draw_sheet, record_maps
 from convscope.web.run_answers import Missing
 
 Value = TypeVar("Value")
@@ -42,6 +44,14 @@ class Looks:
     def __init__(self, explored: Explored) -> None:
         self._explored = explored
         self._kept = Memory(KEPT_BYTES)
+
+    def prepare(self, network: Network) -> None:
+        """Load and set up before the first click what the first click would wait for."""
+        image = torch.zeros(len(network.mean), *network.input_size)
+        layers = [layer["name"] for layer in self._explored.layers if layer["explorable"]]
+        with suppress(ConvscopeError):
+            bare_png(reconstruct(network, layers[0], image, 0, rule="gradient", position="0,0"), [0])
+            draw_sheet(record_maps(network, layers[0], image), 0, 1, 1)
 
     def describe(self, network: Network, image: str) -> dict[str, Any]:
         """What the network says of an image. Raises Missing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -75,3 +76,12 @@ def _stage(name: str, aliases: dict[str, str], modules: dict[str, Any]) -> str |
     if named or aliases:
         return named
     return within[0] if next(modules[within[0]].children(), None) is not None else None
+
+
+def find_head(network: Network, layers: Mapping[str, Any]) -> str | None:
+    """The dotted name of the layer whose channels are the classes; None where there is none."""
+    with suppress(CheckpointError):
+        name = head_name(network.model)
+        if layers.get(name, {}).get("channels") == len(network.class_names):
+            return name
+    return None

@@ -1,0 +1,308 @@
+"""What the explorer tells of a layer's channels: the table, one channel's evidence, its pictures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from convscope.methods.ablation import ablate
+from convscope.methods.connections import Connection, find_connections
+from convscope.methods.filters import filters
+from convscope.methods.layer_table import ChannelRow, make_layer_table
+from convscope.methods.maximize import maximize
+from convscope.methods.receptive_field import receptive_field
+from convscope.methods.tally import LayerSurvey
+from convscope.methods.top_images import SELECTIVE, top_images
+from convscope.relu_rules import Rule
+from convscope.types import Network, Picture
+from convscope.web.explored import Explored
+from convscope.web.explorer_behind import Behind
+from convscope.web.explorer_looks import Drawn, Memory
+from convscope.web.explorer_pictures import bare_png
+from convscope.web.run_answers import Missing
+
+KEPT_BYTES = 200_000_000
+VARIANTS = 4
+STRONGEST = 8
+
+
+class Channels:
+    """The layers' channels, from what the background has found so far."""
+
+    def __init__(self, explored: Explored, behind: Behind) -> None:
+        self._explored = explored
+        self._behind = behind
+        self._kept = Memory(KEPT_BYTES)
+
+    def table(self, network: Network, layer: str) -> dict[str, Any]:
+        """A row for each channel, None while the survey is not there, and which pictures there are."""
+        self._behind.look_at(layer)
+        described = self._explored.by_name[layer]
+        survey = self._behind.surveys.get(layer)
+        drawn = self._behind.steps_drawn(network, layer)
+        rows = survey and [_row(row, steps) for row, steps in zip(make_layer_table(survey), drawn, strict=True)]
+        if survey is None and self._behind.surveys:
+            self._behind.want_survey(layer)
+        return {
+            "name": layer,
+            "alias": described["alias"],
+            "kind": described["kind"],
+            "channels": described["channels"],
+            "shape": described["shape"],
+            "rows": rows or None,
+            "drawn_steps": drawn,
+            "pictures": self._pictures(layer),
+            "commands": {
+                "pattern": self._explored.command("maximize", layer=layer, channel="all"),
+                "top-image": self._explored.command("top-images", layer=layer, channel="all"),
+                "filter": self._explored.command("filters", layer=layer),
+            },
+        }
+
+    def _pictures(self, layer: str) -> list[str]:
+        """What a channel of the layer can be shown as."""
+        described = self._explored.by_name[layer]
+        found = ["pattern"]
+        found += ["top-image"] if self._explored.surveyed is not None else []
+        found += ["filter"] if "Conv" in described["kind"] and not described["block"] else []
+        return found
+
+    def describe(self, network: Network, layer: str, channel: int) -> dict[str, Any]:
+        """One channel's evidence but for what takes long."""
+        explored = self._explored
+        self._behind.look_at(layer)
+        survey, drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)[channel]
+        if survey is None and self._behind.surveys:
+            self._behind.want_survey(layer)
+        links = self._kept.get(
+            (layer, channel, "links"),
+            lambda: find_connections(network, layer, channel, count=STRONGEST),
+            size=lambda _: 10_000,
+        )
+        named = {"layer": layer, "channel": channel}
+        return {
+            "layer": layer,
+            "channel": channel,
+            "drawn_steps": drawn,
+            "numbers": {**self._pattern_numbers(network, layer, channel, drawn), **_numbers(survey, channel)},
+            "badges": self._badges(survey, channel),
+            "classes": self._classes(survey, channel),
+            "histogram": _histogram(survey, channel),
+            "top": self._top(network, survey, layer, channel),
+            "incoming": [_link(each) for each in links.incoming],
+            "outgoing": [_link(each) for each in links.outgoing],
+            "notes": list(links.notes),
+            "pictures": self._pictures(layer),
+            "commands": {
+                "pattern": explored.command("maximize", **named),
+                "variants": explored.command("maximize", **named, variants=VARIANTS),
+                "top": explored.command("top-images", **named, reconstructions=True),
+                "filter": explored.command("filters", **named),
+            },
+        }
+
+    def pattern(self, network: Network, layer: str, channel: int) -> Drawn | None:
+        """A channel's pattern as fine as it is by now; None, and it is wanted, where there is none."""
+        behind = self._behind
+        steps = behind.steps_drawn(network, layer)[channel]
+        if not steps or behind.patterns is None:
+            behind.want_pattern(layer, channel)
+            return None
+        return Drawn(
+            self._part(network, layer, channel, steps),
+            self._place(network, layer, channel),
+            self._explored.command("maximize", layer=layer, channel=channel, steps=steps),
+        )
+
+    def alone(self, network: Network, layer: str, channel: int) -> Drawn | None:
+        """A channel's pattern as a picture of its own, to keep; None where there is none."""
+        drawn, kept = self.pattern(network, layer, channel), self._behind.patterns
+        if drawn is None or kept is None:
+            return None
+        return Drawn(kept.picture(network, layer, channel), 0, drawn.command)
+
+    def patch(self, network: Network, layer: str, channel: int) -> Drawn | None:
+        """The patch that excites a channel most; None while there is no survey."""
+        return self.top(network, layer, channel, None, count=1)
+
+    def pattern_png(self, network: Network, layer: str, channel: int) -> bytes | None:
+        """The same as bare pixels; all of a part are painted at once."""
+        drawn = self.pattern(network, layer, channel)
+        if drawn is None:
+            return None
+        painted = self._kept.get(
+            (layer, channel - drawn.tile, self._behind.drawn[layer][channel], "bare"),
+            lambda: [bare_png(drawn.picture, [tile]) for tile in range(len(drawn.picture.values))],
+            size=lambda each: sum(map(len, each)),
+        )
+        return painted[drawn.tile]
+
+    def _part(self, network: Network, layer: str, channel: int, steps: int) -> Picture:
+        """The patterns of the part that holds a channel."""
+        kept = self._behind.patterns
+        assert kept is not None
+        part = next(part for part in kept.parts(network, layer) if channel in part)
+        return self._kept.get(
+            (layer, part[0], steps),
+            lambda: kept.picture(network, layer, part),
+            size=lambda picture: picture.values.nbytes,
+        )
+
+    def _place(self, network: Network, layer: str, channel: int) -> int:
+        """The channel's place in its part."""
+        kept = self._behind.patterns
+        assert kept is not None
+        return next(part for part in kept.parts(network, layer) if channel in part).index(channel)
+
+    def filter(self, network: Network, layer: str, channel: int) -> Drawn:
+        """A channel's filter: the first convolution's as an image, the strongest slice of a deeper one."""
+        if "filter" not in self._pictures(layer):
+            raise Missing(f"{layer} is no convolution, so it has no filters")
+        picture = self._kept.get(
+            (layer, channel, "filter"),
+            lambda: filters(network, layer, channel, inputs=9),
+            size=lambda picture: picture.values.nbytes,
+        )
+        return Drawn(picture, 0, self._explored.command("filters", layer=layer, channel=channel, inputs=9))
+
+    def top(self, network: Network, layer: str, channel: int, rule: Rule | None, *, count: int = 9) -> Drawn | None:
+        """The patches that excite a channel most, with reconstructions by a rule; None while there is no survey."""
+        if self._explored.surveyed is None:
+            raise Missing("top images are searched for in a dataset or a folder of images, and there is none")
+        if layer not in self._behind.surveys:
+            if self._behind.surveys:
+                self._behind.want_survey(layer)
+            return None
+        shown = {"reconstructions": True, "rule": rule} if rule else {}
+        picture = self._kept.get(
+            (layer, channel, "top", rule, count),
+            lambda: self._top_picture(network, layer, channel, count, shown),
+            size=lambda picture: picture.values.nbytes,
+        )
+        return Drawn(picture, 0, self._explored.command("top-images", layer=layer, channel=channel, **shown))
+
+    def _top_picture(self, network: Network, layer: str, channel: int, count: int, shown: dict[str, Any]) -> Picture:
+        return top_images(
+            network,
+            layer,
+            channel,
+            self._explored.surveyed,
+            count=count,
+            store=self._explored.store,
+            **shown,
+        )
+
+    def variants(self, network: Network, layer: str, channel: int) -> Drawn:
+        """Patterns of one channel that are unlike each other."""
+        picture = self._kept.get(
+            (layer, channel, "variants"),
+            lambda: maximize(network, layer, channel, self._explored.surveyed, variants=VARIANTS),
+            size=lambda picture: picture.values.nbytes,
+        )
+        return Drawn(picture, 0, self._explored.command("maximize", layer=layer, channel=channel, variants=VARIANTS))
+
+    def ablation(self, network: Network, layer: str, channel: int) -> dict[str, Any]:
+        """What the network loses without a channel."""
+        dataset = self._explored.images_with_labels()
+
+        def make() -> dict[str, Any]:
+            found = ablate(network, layer, channel, dataset)
+            return {
+                "classes": list(dataset.class_names),
+                "removed_at": found.removed_at,
+                "accuracy_before": found.accuracy_before.tolist(),
+                "accuracy": found.accuracy[0].tolist(),
+                "accuracy_change": float(found.accuracy_change[0]),
+                "loss_change": float(found.loss_change[0]),
+                "counts": found.counts.tolist(),
+            }
+
+        return self._behind.kept(f"ablation/{layer}-{channel}", make)
+
+    def _pattern_numbers(self, network: Network, layer: str, channel: int, steps: int) -> dict[str, Any]:
+        """What the pattern reaches, where it is drawn."""
+        if not steps:
+            return {}
+        numbers = self._part(network, layer, channel, steps).numbers
+        place = self._place(network, layer, channel)
+        names = ("activation", "ratio", "dataset_maximum", "agreement")
+        return {f"pattern_{name}": numbers[name][place] for name in names if numbers.get(name)}
+
+    def _badges(self, survey: LayerSurvey | None, channel: int) -> list[str]:
+        """What is special about a channel, in words."""
+        if survey is None:
+            return []
+        row = make_layer_table(survey)[channel]
+        names = self._explored.class_names
+        chosen = {
+            "dead": row.dead,
+            f"duplicate of {row.duplicate_of}": row.duplicate_of is not None,
+            f"selective for {names[row.favourite]}" if row.favourite < len(names) else "": self._has_classes
+            and row.selectivity >= SELECTIVE
+            and not row.dead,
+        }
+        return [badge for badge, holds in chosen.items() if holds]
+
+    @property
+    def _has_classes(self) -> bool:
+        return self._explored.dataset is not None
+
+    def _classes(self, survey: LayerSurvey | None, channel: int) -> list[list[Any]]:
+        """For each class the channel's mean activity over its images."""
+        dataset = self._explored.dataset
+        if survey is None or dataset is None:
+            return []
+        means = survey.class_means[:, channel].tolist()
+        return [[name, mean] for name, mean in zip(dataset.class_names, means, strict=True)]
+
+    def _top(
+        self, network: Network, survey: LayerSurvey | None, layer: str, channel: int
+    ) -> list[dict[str, Any]] | None:
+        """The images that excite a channel most, with where in them and how much of them it sees."""
+        if survey is None or self._explored.surveyed is None:
+            return None
+        size = self._explored.surveyed.train.images.shape[2:]
+        field = self._kept.get((layer, "field"), lambda: receptive_field(network, layer, size), size=lambda _: 1000)
+        gallery = self._explored.gallery
+        ids = gallery.ids(gallery.searched, survey.images[channel].tolist())
+        found: list[dict[str, Any]] = []
+        for image, value, (y, x) in zip(ids, survey.values[channel], survey.positions[channel], strict=True):
+            rows, columns = field.rows[y].tolist(), field.columns[x].tolist()
+            box = [rows[0], columns[0], rows[1], columns[1]]
+            found.append(
+                {
+                    "id": image,
+                    "label": gallery.label(image),
+                    "value": float(value),
+                    "box": box,
+                    "position": [int(y), int(x)],
+                }
+            )
+        return found
+
+
+def _row(row: ChannelRow, steps: int) -> dict[str, Any]:
+    """A channel's row for the page."""
+    told = asdict(row)
+    del told["class_means"]
+    return {**told, "share_active": 1 - told.pop("share_of_zeros"), "drawn_steps": steps}
+
+
+def _numbers(survey: LayerSurvey | None, channel: int) -> dict[str, Any]:
+    """A channel's row but for what has a place of its own."""
+    return {} if survey is None else _row(make_layer_table(survey)[channel], 0)
+
+
+def _histogram(survey: LayerSurvey | None, channel: int) -> dict[str, Any] | None:
+    """How the images' maxima are spread."""
+    if survey is None:
+        return None
+    low, high = survey.histogram_range[channel]
+    counts = survey.histogram[channel].tolist()
+    return {"edges": np.linspace(low, high, len(counts) + 1).tolist(), "counts": counts}
+
+
+def _link(each: Connection) -> dict[str, Any]:
+    return asdict(each)
