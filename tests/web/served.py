@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 import httpx
+from starlette.applications import Starlette
 
 from convscope.training.folder import EventLog
 from convscope.types import Event
@@ -95,16 +96,26 @@ def columns_by_hand(log: bytes) -> dict[str, dict[str, list[Any]]]:
 def serving(shown: Path | Dashboard, *, port: int = 0) -> Generator[str]:
     """A real server of a dashboard or of a folder's, in a thread; gives the address that it says."""
     dashboard = shown if isinstance(shown, Dashboard) else Dashboard(shown, warn=print)
+    with serving_app(dashboard.app, dashboard.live.close, port=port) as address:
+        yield address
+
+
+@contextmanager
+def serving_app(
+    app: Starlette, close_streams: Callable[[], None], *, port: int = 0, posts: Collection[str] = ()
+) -> Generator[str]:
+    """A real server of an app, in a thread; gives the address that it says."""
     said: Queue[Any] = Queue()
     thread = Thread(
         target=serve,
-        args=[dashboard.app],
+        args=[app],
         kwargs={
             "port": port,
             "open_browser": False,
             "say": said.put,
-            "close_streams": dashboard.live.close,
+            "close_streams": close_streams,
             "on_start": said.put,
+            "posts": posts,
         },
     )
     thread.start()

@@ -26,12 +26,10 @@ from starlette.routing import Route
 from convscope.errors import UsageError
 from convscope.web import guard, server, watch
 from convscope.web.dashboard import Dashboard
-from convscope.web.guard import HEADERS, Guard, read_secret
+from convscope.web.guard import HEADERS, read_secret
 from convscope.web.run_list import run_id
 from tests.web.served import START, append, opened, port_of, read_stream, serving, train_event, write_run
-
-PORT, TOKEN, SECRET = 8765, "right", b"s" * 32
-HOST = {"host": f"127.0.0.1:{PORT}"}
+from tests.web.strangers import FOREIGN_HOSTS, FOREIGN_ORIGINS, HOST, METHODS, PORT, TOKEN, ask, cookie
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,27 +47,6 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Dashboard:
     return Dashboard(folder, warn=print)
 
 
-def ask(
-    app: Any, path: str, headers: Any = HOST, *, method: str = "GET", port: int = PORT, secret: bytes = SECRET
-) -> httpx.Response:
-    """The answer of the guarded app, without a server."""
-
-    async def request() -> httpx.Response:
-        guarded = Guard(app, port=port, token=TOKEN, secret=secret)
-        transport = httpx.ASGITransport(guarded, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://nowhere") as client:
-            return await client.request(method, path, headers=headers)
-
-    return asyncio.run(request())
-
-
-def cookie(app: Any, *, port: int = PORT, secret: bytes = SECRET) -> dict[str, str]:
-    """The headers of somebody who has opened the address with the token."""
-    host = {"host": f"127.0.0.1:{port}"}
-    given = ask(app, f"/?token={TOKEN}", host, port=port, secret=secret).headers["set-cookie"]
-    return {**host, "cookie": given.partition(";")[0]}
-
-
 def addresses(dashboard: Dashboard) -> list[str]:
     """An address for every route that there is."""
     routes = dashboard.app.routes
@@ -84,20 +61,6 @@ def addresses(dashboard: Dashboard) -> list[str]:
         assert "{" not in path
         found.append(path)
     return found
-
-
-FOREIGN_HOSTS = [
-    "", "evil.com", "127.0.0.1", "localhost", "127.0.0.1:80", "127.0.0.1:8766", "localhost.evil.com:8765",
-    "evil.com:8765", "127.0.0.1.evil.com:8765", "127.0.0.1:8765.evil.com", "127.0.0.1:8765@evil.com",
-    "0.0.0.0:8765", "[::1]:8765", "127.1:8765", "2130706433:8765", "0x7f000001:8765", "LOCALHOST:8765",
-    "127.0.0.1:08765", "127.0.0.1 :8765", "localhost:8765,evil.com", "localhost:8765/", "xn--localhost:8765",
-]  # fmt: skip
-FOREIGN_ORIGINS = [
-    "null", "", "http://evil.com", "https://127.0.0.1:8765", "http://127.0.0.1", "http://127.0.0.1:8766",
-    "http://localhost:8765", "http://127.0.0.1:8765.evil.com", "http://127.0.0.1:8765/",
-    "http://127.0.0.1:8765, null", "file://", "http://127.0.0.1:8765@evil.com", "HTTP://127.0.0.1:8765", "chrome-extension://abc",
-]  # fmt: skip
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WHATEVER"]
 
 
 def test_every_route_refuses_whoever_is_not_its_page(dashboard: Dashboard):

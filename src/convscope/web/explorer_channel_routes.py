@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from convscope.methods.needs import slug
 from convscope.paint import png_bytes
 from convscope.types import Network
 from convscope.web.answers import as_json
@@ -58,7 +59,7 @@ class ChannelRoutes:
         return await self._send_pattern(request, *self._desk.layer_and_channel(request))
 
     async def _send_pattern(self, request: Request, layer: str, channel: int) -> Response:
-        name = f"maximize-{layer.replace('.', '-')}-{channel}"
+        name = f"maximize-{slug(layer, channel)}"
         if "download" in request.query_params:
             drawn = await self._desk.click(request, lambda network: self._channels.alone(network, layer, channel))
             return drawn_answer(request, drawn, name=name) if drawn else waiting()
@@ -74,8 +75,8 @@ class ChannelRoutes:
     async def send_top_image(self, request: Request) -> Response:
         """The patch that excites a channel most."""
         layer, channel = self._desk.layer_and_channel(request)
-        drawn = await self._desk.click(request, lambda network: self._channels.patch(network, layer, channel))
-        return drawn_answer(request, drawn) if drawn else waiting()
+        data = await self._desk.click(request, lambda network: self._channels.patch_png(network, layer, channel))
+        return picture_answer(request, data, f"top-image-{slug(layer, channel)}") if data else waiting()
 
     async def send_top(self, request: Request) -> Response:
         """The nine patches that excite a channel most, and what of each carried the signal."""

@@ -6,24 +6,28 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 
 from convscope.methods.ablation import ablate
 from convscope.methods.connections import Connection, find_connections
 from convscope.methods.filters import filters
 from convscope.methods.layer_table import ChannelRow, make_layer_table
 from convscope.methods.maximize import maximize
-from convscope.methods.receptive_field import receptive_field
+from convscope.methods.patches import cut, longest
+from convscope.methods.receptive_field import ReceptiveField, receptive_field
 from convscope.methods.tally import LayerSurvey
 from convscope.methods.top_images import SELECTIVE, top_images
+from convscope.paint import PAPER
 from convscope.relu_rules import Rule
 from convscope.types import Network, Picture
 from convscope.web.explored import Explored
 from convscope.web.explorer_behind import Behind
 from convscope.web.explorer_looks import Drawn, Memory
-from convscope.web.explorer_pictures import bare_png
+from convscope.web.explorer_pictures import bare_png, encode_png
 from convscope.web.run_answers import Missing
 
 KEPT_BYTES = 200_000_000
+TOGETHER = 64  # channels whose patches are cut at once
 VARIANTS = 4
 STRONGEST = 8
 
@@ -43,8 +47,8 @@ class Channels:
         survey = self._behind.surveys.get(layer)
         drawn = self._behind.steps_drawn(network, layer)
         rows = survey and [_row(row, steps) for row, steps in zip(make_layer_table(survey), drawn, strict=True)]
-        if survey is None and self._behind.surveys:
-            self._behind.want_survey(layer)
+        if survey is None:
+            self._want_survey(layer)
         return {
             "name": layer,
             "alias": described["alias"],
@@ -74,8 +78,8 @@ class Channels:
         explored = self._explored
         self._behind.look_at(layer)
         survey, drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)[channel]
-        if survey is None and self._behind.surveys:
-            self._behind.want_survey(layer)
+        if survey is None:
+            self._want_survey(layer)
         links = self._kept.get(
             (layer, channel, "links"),
             lambda: find_connections(network, layer, channel, count=STRONGEST),
@@ -123,9 +127,54 @@ class Channels:
             return None
         return Drawn(kept.picture(network, layer, channel), 0, drawn.command)
 
-    def patch(self, network: Network, layer: str, channel: int) -> Drawn | None:
-        """The patch that excites a channel most; None while there is no survey."""
-        return self.top(network, layer, channel, None, count=1)
+    def patch_png(self, network: Network, layer: str, channel: int) -> bytes | None:
+        """The patch that excites a channel most as bare pixels; some channels' are cut at once."""
+        self._check_searchable()
+        survey = self._behind.surveys.get(layer)
+        if survey is None:
+            self._want_survey(layer)
+            return None
+        first = channel - channel % TOGETHER
+        found = self._kept.get(
+            (layer, first, "patches"),
+            lambda: self._patches(network, layer, survey, first),
+            size=lambda each: sum(map(len, each)),
+        )
+        return found[channel - first]
+
+    def _patches(self, network: Network, layer: str, survey: LayerSurvey, first: int) -> list[bytes]:
+        """The patches of some channels from the first on."""
+        assert self._explored.surveyed is not None
+        chosen = slice(first, first + TOGETHER)
+        wanted, places = np.unique(survey.images[chosen, 0], return_inverse=True)
+        half = self._explored.surveyed.train
+        distinct = next(iter(half.images.batches([torch.from_numpy(wanted)])))
+        field = self._field(network, layer)
+        rows, columns = torch.from_numpy(survey.positions[chosen, 0]).unbind(1)
+        tiles = cut(
+            distinct[torch.from_numpy(places.ravel())].float() / 255,
+            field.rows[rows],
+            field.columns[columns],
+            (longest(field.rows), longest(field.columns)),
+            fill=torch.tensor(PAPER).expand(len(places), 3) / 255,
+        )
+        pixels = (tiles * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+        return [encode_png(each) for each in pixels]
+
+    def _field(self, network: Network, layer: str) -> ReceptiveField:
+        """What each position of a layer sees of the images that are searched."""
+        assert self._explored.surveyed is not None
+        size = self._explored.surveyed.train.images.shape[2:]
+        return self._kept.get((layer, "field"), lambda: receptive_field(network, layer, size), size=lambda _: 1000)
+
+    def _check_searchable(self) -> None:
+        if self._explored.surveyed is None:
+            raise Missing("top images are searched for in a dataset or a folder of images, and there is none")
+
+    def _want_survey(self, layer: str) -> None:
+        """See to it that a layer is surveyed that is not among those that are anyway."""
+        if self._behind.surveys:
+            self._behind.want_survey(layer)
 
     def pattern_png(self, network: Network, layer: str, channel: int) -> bytes | None:
         """The same as bare pixels; all of a part are painted at once."""
@@ -167,32 +216,19 @@ class Channels:
         )
         return Drawn(picture, 0, self._explored.command("filters", layer=layer, channel=channel, inputs=9))
 
-    def top(self, network: Network, layer: str, channel: int, rule: Rule | None, *, count: int = 9) -> Drawn | None:
+    def top(self, network: Network, layer: str, channel: int, rule: Rule) -> Drawn | None:
         """The patches that excite a channel most, with reconstructions by a rule; None while there is no survey."""
-        if self._explored.surveyed is None:
-            raise Missing("top images are searched for in a dataset or a folder of images, and there is none")
+        self._check_searchable()
         if layer not in self._behind.surveys:
-            if self._behind.surveys:
-                self._behind.want_survey(layer)
+            self._want_survey(layer)
             return None
-        shown = {"reconstructions": True, "rule": rule} if rule else {}
+        shown = {"reconstructions": True, "rule": rule}
         picture = self._kept.get(
-            (layer, channel, "top", rule, count),
-            lambda: self._top_picture(network, layer, channel, count, shown),
+            (layer, channel, "top", rule),
+            lambda: top_images(network, layer, channel, self._explored.surveyed, store=self._explored.store, **shown),
             size=lambda picture: picture.values.nbytes,
         )
         return Drawn(picture, 0, self._explored.command("top-images", layer=layer, channel=channel, **shown))
-
-    def _top_picture(self, network: Network, layer: str, channel: int, count: int, shown: dict[str, Any]) -> Picture:
-        return top_images(
-            network,
-            layer,
-            channel,
-            self._explored.surveyed,
-            count=count,
-            store=self._explored.store,
-            **shown,
-        )
 
     def variants(self, network: Network, layer: str, channel: int) -> Drawn:
         """Patterns of one channel that are unlike each other."""
@@ -263,8 +299,7 @@ class Channels:
         """The images that excite a channel most, with where in them and how much of them it sees."""
         if survey is None or self._explored.surveyed is None:
             return None
-        size = self._explored.surveyed.train.images.shape[2:]
-        field = self._kept.get((layer, "field"), lambda: receptive_field(network, layer, size), size=lambda _: 1000)
+        field = self._field(network, layer)
         gallery = self._explored.gallery
         ids = gallery.ids(gallery.searched, survey.images[channel].tolist())
         found: list[dict[str, Any]] = []
@@ -292,7 +327,10 @@ def _row(row: ChannelRow, steps: int) -> dict[str, Any]:
 
 def _numbers(survey: LayerSurvey | None, channel: int) -> dict[str, Any]:
     """A channel's row but for what has a place of its own."""
-    return {} if survey is None else _row(make_layer_table(survey)[channel], 0)
+    if survey is None:
+        return {}
+    told = _row(make_layer_table(survey)[channel], 0)
+    return {key: value for key, value in told.items() if key not in ("channel", "drawn_steps")}
 
 
 def _histogram(survey: LayerSurvey | None, channel: int) -> dict[str, Any] | None:

@@ -80,7 +80,7 @@ class Looks:
     ) -> Drawn:
         """The reconstruction of one unit, or of a whole channel for `at` None. Raises Missing."""
         explored = self._explored
-        _, height, width = self.map_shape(layer)
+        _, height, width = explored.by_name[layer]["maps"]
         if at and not (at[0] < height and at[1] < width):
             raise Missing(f"no unit {at[0]},{at[1]} in {layer}; allowed: 0,0 to {height - 1},{width - 1}")
         position = f"{at[0]},{at[1]}" if at else None
@@ -92,10 +92,6 @@ class Looks:
         picture = self._kept.get((image, layer, channel, at, rule), draw, size=lambda it: it.values.nbytes)
         flags = {"layer": layer, "channel": channel, "image": explored.gallery.argument(image), "rule": rule}
         return Drawn(picture, len(picture.values) - 1, explored.command("reconstruct", **flags, position=position))
-
-    def map_shape(self, layer: str) -> tuple[int, int, int]:
-        """The (channels, height, width) of an opened layer's maps for an image of the network's size."""
-        return self._explored.by_name[layer]["maps"]
 
     def attribution(self, network: Network, image: str, how: How, target: int | None) -> Drawn:
         """An attribution's map. Raises Missing, and UsageError where it is not defined for the network."""
