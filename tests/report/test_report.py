@@ -26,7 +26,7 @@ HOSTILE = ("</style><script>alert(1)</script>", '" onerror="alert(2)', "{{ 7 * 7
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 # filters, maps, patterns, top images, reconstructions, inversions, attributions, a dream
-PICTURES = 1 + 4 + 3 + 2 + 6 + 2 + 2 + 1
+PICTURES = 1 + 4 + 3 + 2 + 7 + 2 + 2 + 1
 
 
 class Page(HTMLParser):
@@ -113,7 +113,7 @@ def test_all_sections_are_there(page):
     assert page.all("html")[0]["lang"] == "en"
     assert len(page.all("h1")) == 1
     numbers = re.findall(r"Figure (\d+)\.", page.text)
-    assert numbers == [str(1 + index) for index in range(4 + 2 + PICTURES)]  # charts and mistakes, images, methods
+    assert numbers == [str(1 + index) for index in range(5 + 4 + PICTURES)]  # charts and mistakes, images, methods
     assert "Not drawn" not in page.text
     assert re.findall(r"Table (\d+)\.", page.text) == ["1", "2", "3", "4"]
     for words in (
@@ -175,7 +175,7 @@ def test_every_picture_is_a_file_with_its_provenance(written, page):
     assert {"curves.png", "confusion.png", "class-accuracy.png", "filters-0.png", "mistake-01.png"} <= set(files)
     assert {"image-1.png", "maps-0-image-1.png", "maps-4-image-1.png", "maps-4-image-2.png"} <= set(files)
     shown = [base64.b64decode(attrs["src"].partition(",")[2]) for attrs in page.all("img")]
-    assert len(shown) == 12 + 2 + PICTURES
+    assert len(shown) == 12 + 4 + PICTURES + 4  # maps stand beside their images
     assert set(shown) <= set(files.values())
     for attrs, data in zip(page.all("img"), shown, strict=True):
         with Image.open(io.BytesIO(data)) as image:

@@ -283,6 +283,6 @@ def _reading(rule: Rule, relus: int) -> str:
             "channels one by one add up to all at once."
         )
     return (
-        f"The signal passes {relus} ReLUs by the {rule} rule, which keeps only what is positive on the way "
-        "back; such pictures are sharp partly because of that: compare them with those from random weights (control)."
+        f"The signal passes the ReLUs (here {relus}) by the {rule} rule, which keeps only what is positive on the "
+        "way back; such pictures are sharp partly because of that: compare them with those from random weights (control)."
     )

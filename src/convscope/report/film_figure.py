@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,9 +60,7 @@ def _kept(album: Album, name: str, data: bytes, image: np.ndarray) -> dict[str, 
     """A file of the album as the page shows it."""
     if album.folder:
         (album.folder / name).write_bytes(data)
-    kind = name.rpartition(".")[2]
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return {"src": source, "width": image.shape[1], "height": image.shape[0]}
+    return {"src": album.source(name, data), "width": image.shape[1], "height": image.shape[0]}
 
 
 def _png(image: np.ndarray, about: str) -> bytes:

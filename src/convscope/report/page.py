@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -31,18 +32,26 @@ UNSAID = (
 
 
 class Album:
-    """Hands back what the page shows of each picture, and writes it as PNG where it has a folder for that."""
+    """Hands back what the page shows of each picture, and writes it as PNG where it has a folder for that.
 
-    def __init__(self, folder: Path | None, provenance: Mapping[str, str]) -> None:
+    The page holds the pictures themselves; with `linked` it names the files, which then need a folder.
+    """
+
+    def __init__(self, folder: Path | None, provenance: Mapping[str, str], *, linked: bool = False) -> None:
         self.folder = folder
         self.provenance = provenance
+        self.linked = linked
+        self.shown: list[dict[str, Any]] = []
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
 
     def chart(self, name: str, figure: Any, label: str) -> dict[str, Any]:
         """A chart, with words for who cannot see it."""
         if self.folder:
-            (self.folder / f"{name}.png").write_bytes(charts.png(figure, self.provenance))
+            data = charts.png(figure, self.provenance)
+            (self.folder / f"{name}.png").write_bytes(data)
+            if self.linked:
+                return {"svg": Markup('<img src="{}" alt="{}">').format(self.source(f"{name}.png", data), label)}
         return {"svg": Markup(charts.svg(figure, name=name, label=label))}  # escaped by matplotlib
 
     def picture(self, picture: Picture, *, scale: int | None = None) -> dict[str, Any]:
@@ -52,8 +61,16 @@ class Album:
         if self.folder:
             (self.folder / f"{picture.name}.png").write_bytes(data)
         width, height = (int.from_bytes(data[start : start + 4]) for start in (16, 20))  # from the PNG's header
-        source = "data:image/png;base64," + base64.b64encode(data).decode()
-        return {"src": source, "width": width, "height": height, "picture": picture}
+        source = self.source(f"{picture.name}.png", data)
+        shown = {"src": source, "width": width, "height": height, "picture": picture}
+        self.shown.append(shown)
+        return shown
+
+    def source(self, name: str, data: bytes) -> str:
+        """The address of a picture: its file's, or one that holds it."""
+        if self.linked and self.folder:
+            return f"{self.folder.name}/{quote(name)}"
+        return f"data:image/{name.rpartition('.')[2]};base64,{base64.b64encode(data).decode()}"
 
 
 def environment() -> Environment:
@@ -72,7 +89,7 @@ def environment() -> Environment:
         "settings": settings,
         "phase_settings": phase_settings,
         "evidence": _evidence,
-        "image_number": _image_number,
+        "of_image": _of_image,
     }
     environment.filters.update(filters)
     return environment
@@ -100,10 +117,20 @@ def _evidence(numbers: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _image_number(name: str) -> str:
-    """Which image a picture is of, by its file name's ending."""
+def image_number(name: str) -> int | None:
+    """Which image a picture is of, by its file name's ending.
+
+    >>> image_number("maps-conv1-image-2"), image_number("filters-conv1")
+    (2, None)
+    """
     _, found, number = name.rpartition("-image-")
-    return f", image {number}" if found else ""
+    return int(number) if found and number.isdecimal() else None
+
+
+def _of_image(name: str) -> str:
+    """The same in words."""
+    number = image_number(name)
+    return f", image {number}" if number else ""
 
 
 def percent(share: float, digits: int = 1) -> str:

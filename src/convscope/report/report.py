@@ -1,4 +1,4 @@
-"""The report: everything about one run in one HTML file that needs nothing else, and its pictures as PNG."""
+"""The report: everything about one run in one HTML file that needs nothing else, or in Markdown with its pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,11 +14,15 @@ from markupsafe import Markup
 from torch import Tensor
 
 from convscope.durable import replace_file
+from convscope.errors import UsageError
 from convscope.hooks import Layer, layer_aliases, list_layers
 from convscope.paint import image_picture
 from convscope.report import charts
 from convscope.report.film_figure import film_of_run
-from convscope.report.page import HERE, Album, environment
+from convscope.report.fit import fit
+from convscope.report.markdown import to_markdown
+from convscope.report.page import HERE, Album, environment, image_number
+from convscope.report.phase_charts import paces, phase_progress
 from convscope.report.results import (
     Predictions,
     confusion_matrix,
@@ -32,8 +36,13 @@ from convscope.report.sections import Shown, sections
 from convscope.types import Dataset, Event, Network, Progress, no_progress
 
 MISTAKES = 12
-IMAGES = 2  # that are looked at from the inside
+IMAGES = 4  # that are looked at from the inside
 STEPS = 10  # of progress
+LARGEST_PAGE = 15_000_000  # bytes, which most mailboxes take
+NOTE_BYTES = 1000  # what saying that pictures were packed takes, and more
+
+Format = Literal["html", "md"]
+FORMATS: tuple[Format, ...] = ("html", "md")
 
 
 def write_report(
@@ -44,25 +53,32 @@ def write_report(
     events: Iterable[Event],
     config: Mapping[str, Any],
     budget: float = 0.0,
+    format: Format = "html",
     progress: Progress = no_progress,
 ) -> Path:
     """Write `report.html` and `pictures/` into the run folder at `path`; returns the page's path.
 
-    With a `budget` in seconds, the patterns of every layer's channels are drawn for that long first, and shown.
+    With the format "md" it is `report.md`, whose pictures are those files; the page holds its own. With a `budget`
+    in seconds, the patterns of every layer's channels are drawn for that long first, and shown.
 
-    `config` is the run's run.json; what is missing in it is left out of the page. The model is left as it was found.
+    `config` is the run's run.json; what is missing in it is left out of the page. The model is left as it was
+    found. Raises UsageError for another format.
     """
+    if format not in FORMATS:
+        raise UsageError(f'no format "{format}"; allowed: {", ".join(FORMATS)}')
     path, events = Path(path), list(events)
     progress("report", 0, STEPS)
     predictions = predict(network, dataset)
     labels = dataset.test.labels.numpy()
     matrix = confusion_matrix(labels, predictions.classes, len(dataset.class_names))
-    album = Album(path / "pictures", _provenance(network, dataset, config))
+    album = Album(path / "pictures", _provenance(network, dataset, config), linked=format == "md")
 
     progress("report", 1, STEPS)
     figures: dict[str, Any] = {}
     if any(event.kind in ("train", "eval") for event in events):
         figures["curves"] = album.chart("curves", charts.curves(events), "Loss, accuracy and learning rate by step")
+    if len(pace := paces(events)) > 1:
+        figures["phases"] = album.chart("phases", phase_progress(events), "Accuracy and loss, phase by phase")
     figures["confusion"] = album.chart(
         "confusion", charts.confusion(matrix, dataset.class_names), "Test images by true and predicted class"
     )
@@ -76,41 +92,50 @@ def write_report(
     looks: list[dict[str, Any]] = []
     for section in sections(network, dataset, shown, store=path, budget=budget, progress=progress):
         readings = _readings([picture.caption for picture in section.pictures])
-        figures_of = [
-            {**album.picture(picture), "reading": reading}
-            for picture, reading in zip(section.pictures, readings, strict=True)
-        ]
+        figures_of = [album.picture(picture) for picture in section.pictures]
+        for figure, reading in zip(figures_of, readings, strict=True):
+            number = image_number(figure["picture"].name) if section.beside_image else None
+            figure.update(reading=reading, original=examples[number - 1]["original"] if number else None)
         looks.append({"heading": section.heading, "about": section.about, "figures": figures_of})
         progress("report", 1 + len(looks), STEPS)
 
-    page = (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            network=network,
-            dataset=dataset,
-            config=config,
-            style=Markup((HERE / "assets" / "report.css").read_text(encoding="utf-8")),  # our own file
-            figures=figures,
-            mistakes=mistakes,
-            examples=examples,
-            film=film_of_run(path, events, album, progress=progress),
-            looks=looks,
-            grey=len(set(dataset.mean)) == 1 and len(set(dataset.std)) == 1,
-            weights=album.provenance.get("Weights"),
-            phases=phase_rows(events),
-            end=final_event(events),
-            resumptions=[event.data for event in events if event.kind == "start" and event.data.get("resumed")],
-            speed=training_speed(events),
-            stages=_layer_stages(network),
-            parameters=sum(parameter.numel() for parameter in network.model.parameters()),
-            **findings(matrix, predictions, labels),
-        )
-    )
-    target = path / "report.html"
-    replace_file(target, page.encode())
+    said = {
+        "network": network,
+        "dataset": dataset,
+        "config": config,
+        "style": Markup((HERE / "assets" / "report.css").read_text(encoding="utf-8")),  # our own file
+        "figures": figures,
+        "mistakes": mistakes,
+        "examples": examples,
+        "film": film_of_run(path, events, album, progress=progress),
+        "looks": looks,
+        "grey": len(set(dataset.mean)) == 1 and len(set(dataset.std)) == 1,
+        "weights": album.provenance.get("Weights"),
+        "phases": phase_rows(events),
+        "paces": pace,
+        "end": final_event(events),
+        "resumptions": [event.data for event in events if event.kind == "start" and event.data.get("resumed")],
+        "speed": training_speed(events),
+        "stages": _layer_stages(network),
+        "parameters": sum(parameter.numel() for parameter in network.model.parameters()),
+        **findings(matrix, predictions, labels),
+    }
+    target = path / f"report.{format}"
+    page = _render(said, album)
+    replace_file(target, (to_markdown(page) if format == "md" else page).encode())
     progress("report", STEPS, STEPS)
     return target
+
+
+def _render(said: Mapping[str, Any], album: Album) -> str:
+    """The page, with its largest pictures packed tighter where it would be larger than LARGEST_PAGE."""
+    template = environment().get_template("report.html.j2")
+    page = template.render(said, packed=0)
+    excess = len(page.encode()) - LARGEST_PAGE
+    if excess <= 0:
+        return page
+    packed = fit(album.shown, sum(len(shown["src"]) for shown in album.shown) - excess - NOTE_BYTES)
+    return template.render(said, packed=packed)
 
 
 def _readings(captions: Sequence[str]) -> list[str]:
@@ -146,7 +171,9 @@ def _mistakes(dataset: Dataset, predictions: Predictions, album: Album) -> list[
             _test_image(dataset, index)[None],
             caption=f"True class {true}; the network says {said} with a probability of {sure:.1%}.",
         )
-        shown.append({**album.picture(picture), "index": index, "true": true, "said": said, "sure": sure})
+        figure = album.picture(picture)
+        figure.update(index=index, true=true, said=said, sure=sure)
+        shown.append(figure)
     return shown
 
 
@@ -170,10 +197,10 @@ def _test_image(dataset: Dataset, index: int) -> Tensor:
 
 
 def _chosen_images(labels: np.ndarray, *, seed: int) -> list[int]:
-    """Test images drawn by the seed, of different classes as far as there are."""
+    """Test images drawn by the seed, of different classes as far as there are, then any."""
     order = np.random.default_rng(seed).permutation(len(labels)).tolist()
     firsts = list({int(labels[index]): index for index in reversed(order)}.values())
-    return sorted(firsts, key=order.index)[:IMAGES]
+    return [*sorted(firsts, key=order.index), *(index for index in order if index not in firsts)][:IMAGES]
 
 
 def _layer_stages(network: Network) -> list[tuple[str, list[Layer]]]:

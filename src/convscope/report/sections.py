@@ -22,8 +22,10 @@ from convscope.methods.reconstruct import reconstruct
 from convscope.methods.survey_store import stored_survey
 from convscope.methods.top_images import top_images
 from convscope.models.weights import head_name
+from convscope.report.all_channels import from_all_channels
 from convscope.types import Dataset, Network, Picture, Progress
 
+FROM_INSIDE = 2  # images of which each method draws pictures
 ROWS = 8  # channels of each layer whose strongest images are shown
 MAPS = 64  # channels reconstructed one by one
 ASCENT_STEPS = 64
@@ -44,6 +46,7 @@ class Section(NamedTuple):
     heading: str
     about: str
     pictures: list[Picture]
+    beside_image: bool = False  # whether each stands beside the image that it is of
 
 
 def sections(
@@ -63,7 +66,7 @@ def sections(
     rows = {layer: range(min(ROWS, len(found.maxima))) for layer, found in zip(ends, surveyed.values(), strict=False)}
 
     def each(draw: Callable[[Tensor], Picture]) -> Iterator[Picture]:
-        for one in shown:
+        for one in shown[:FROM_INSIDE]:
             picture = draw(one.image)
             yield replace(picture, name=f"{picture.name}-image-{one.number}")
 
@@ -79,6 +82,7 @@ def sections(
             *each(lambda x: feature_maps(network, first, x)),
             *each(lambda x: feature_maps(network, last, x)),
         ],
+        beside_image=True,
     )
     yield _section(
         "The patterns that channels answer to",
@@ -109,7 +113,12 @@ def sections(
         "Reconstructions from activations",
         "What of an image goes into a layer's channels, taken back to its pixels by the deconvnet rule.",
         lambda: [
+            from_all_channels(network, stages, [one.image for one in shown]),
             *each(lambda x: reconstruct(network, first, x, "all")),
+            *[
+                replace(picture, name=f"{picture.name}-image-{shown[0].number}")
+                for picture in (reconstruct(network, stage, shown[0].image) for stage in stages[1:-1])
+            ],
             *each(lambda x: reconstruct(network, last, x, channels=MAPS)),
             *each(lambda x: reconstruct(network, last, x, channels=7, rule="guided", control=True)),
         ],
@@ -153,9 +162,9 @@ def _head(network: Network) -> str | None:
         return None
 
 
-def _section(heading: str, about: str, draw: Callable[[], list[Picture]]) -> Section:
+def _section(heading: str, about: str, draw: Callable[[], list[Picture]], *, beside_image: bool = False) -> Section:
     """The section, or why there is none."""
     try:
-        return Section(heading, about, draw())
+        return Section(heading, about, draw(), beside_image)
     except UsageError as error:
         return Section(heading, f"{about} Not drawn: {error}.", [])
