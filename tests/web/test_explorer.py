@@ -198,7 +198,7 @@ def test_a_layer_that_is_not_surveyed_anyway_is_when_it_is_looked_at(client: htt
 def test_a_channel_s_evidence(client: httpx.Client):
     network, dataset = tiny_network(), tiny_dataset()
     expected = survey(network, dataset, ["2"])["2"]
-    told = client.get("/api/layers/2/channels/1").json()
+    told = wait_for(client, "/api/layers/2/channels/1", lambda told: told["incoming"]).json()
     assert [each["id"] for each in told["top"]] == [f"train-{number}" for number in expected.images[1]]
     assert [each["value"] for each in told["top"]] == pytest.approx(expected.values[1].tolist(), rel=1e-5)
     assert [name for name, _ in told["classes"]] == list(CLASSES)

@@ -97,7 +97,8 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 HOSTILE = [
-    "../..", "../0", "<script>alert(1)</script>", "'; drop", "0\0", "é", "a" * 3000, "x.png", "%2e", "0/..", "６", "-1",
+    "../..", "../0", "<script>alert(1)</script>", "'; drop", "0\0", "é", "a" * 3000, "x.png", "%2e", "0/..", "６",
+    "-1",
 ]  # fmt: skip
 LAYER, CHANNEL, IMAGE = "/api/layers/{}", "/api/layers/0/channels/{}", "/api/images/{}"
 PLACES = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,19 @@ class PatternStore:
     The methods take the network, of which any copy will do, and layers by their dotted names.
     """
 
-    def __init__(self, network: Network, store: Path, dataset: Dataset | None = None, *, seed: int = 0) -> None:
-        """Patterns of other weights, datasets or seeds have other folders in `store`/maximize."""
+    def __init__(
+        self,
+        network: Network,
+        store: Path,
+        dataset: Dataset | None = None,
+        *,
+        seed: int = 0,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        """Patterns of other weights, datasets or seeds have other folders in `store`/maximize.
+
+        `counts` are layers' numbers of channels, as far as they are known.
+        """
         self._dataset = dataset
         self._seed = seed
         self.weights = weights_identity(network)
@@ -52,7 +63,7 @@ class PatternStore:
         }
         self.folder = store / "maximize" / hashlib.sha256(to_json(self._record)).hexdigest()[:12]
         self._statistics = statistics_for(network, dataset)
-        self._counts: dict[str, int] = {}
+        self._counts = dict(counts or {})
 
     def begin(self) -> None:
         """Say in the folder what its patterns are of. Raises ResourceError where the disk refuses."""

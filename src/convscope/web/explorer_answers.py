@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -41,9 +42,11 @@ class Desk:
         """Do this before the first click."""
         self._clicks.put(click)
 
-    def order(self, work: Callable[[Network], object]) -> None:
-        """What is to be found, though nobody waits for it to answer."""
-        self._asked.put(work)
+    async def order(self, work: Callable[[Network], object], *, patience: float = 0.0) -> None:
+        """What is to be found, though the answer waits for it no longer than so many seconds."""
+        found = asyncio.wrap_future(self._asked.put(work))
+        found.add_done_callback(lambda done: done.cancelled() or done.exception())  # the page asks again, or not
+        await asyncio.wait({found}, timeout=patience)
 
     def close(self) -> None:
         """Take nothing more."""

@@ -89,7 +89,8 @@ class Behind:
     def _go(self, network: Network) -> None:
         """All of it, one after the other; what is wanted meanwhile is done in between."""
         explored = self._explored
-        self.patterns = PatternStore(network, explored.store, explored.surveyed)
+        counts = {name: layer["channels"] for name, layer in explored.by_name.items() if layer["channels"]}
+        self.patterns = PatternStore(network, explored.store, explored.surveyed, counts=counts)
         self._ready.set()
         for work in (self._predict, self._survey, self._draw_all):
             try:

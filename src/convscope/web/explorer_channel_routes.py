@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,6 +18,9 @@ from convscope.web.explorer_classes import Classes
 from convscope.web.explorer_looks import Drawn
 from convscope.web.explorer_pictures import whole_png
 from convscope.web.explorer_stream import Stream
+
+PATIENCE_SECONDS = 0.5
+"""So long a channel's page waits for its connections."""
 
 
 class ChannelRoutes:
@@ -48,8 +53,11 @@ class ChannelRoutes:
         return as_json(await self._desk.click(request, lambda network: self._channels.table(network, layer)))
 
     async def tell_channel(self, request: Request) -> Response:
-        """A channel's evidence."""
+        """A channel's evidence; the page is told when connections that take long to find are there."""
         layer, channel = self._desk.layer_and_channel(request)
+        if self._channels.links(layer, channel) is None:
+            find = partial(self._find_links, layer=layer, channel=channel)
+            await self._desk.order(find, patience=PATIENCE_SECONDS)
         return as_json(
             await self._desk.click(request, lambda network: self._channels.describe(network, layer, channel))
         )
@@ -105,13 +113,18 @@ class ChannelRoutes:
         told = await self._desk.click(request, lambda network: self._classes.describe(network, target))
         if told["waiting"] and told["for"] is None and target not in self._finding:
             self._finding.add(target)
-            self._desk.order(lambda network: self._find(network, target))
+            await self._desk.order(lambda network: self._find(network, target))
         return as_json(told)
 
     async def tell_class_channels(self, request: Request) -> Response:
         """The channels that speak for and against a class, once they are found."""
         target = self._target(request)
         return as_json(await self._desk.ask(request, lambda network: self._classes.find_channels(network, target)))
+
+    def _find_links(self, network: Network, *, layer: str, channel: int) -> None:
+        """Find a channel's connections, and say that they are there."""
+        self._channels.find_links(network, layer, channel)
+        self._stream.progress(f"connections of {layer} {channel}", 1, 1)
 
     def _find(self, network: Network, target: int) -> None:
         """Find a class's channels, and say that they are there."""

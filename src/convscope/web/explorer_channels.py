@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from convscope.methods.ablation import ablate
-from convscope.methods.connections import Connection, find_connections
+from convscope.methods.connections import Connections, find_connections
 from convscope.methods.filters import filters
 from convscope.methods.layer_table import ChannelRow, make_layer_table
 from convscope.methods.maximize import maximize
@@ -74,17 +74,13 @@ class Channels:
         return found
 
     def describe(self, network: Network, layer: str, channel: int) -> dict[str, Any]:
-        """One channel's evidence but for what takes long."""
+        """One channel's evidence but for what takes long; its connections are None until they are found."""
         explored = self._explored
         self._behind.look_at(layer)
         survey, drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)[channel]
         if survey is None:
             self._want_survey(layer)
-        links = self._kept.get(
-            (layer, channel, "links"),
-            lambda: find_connections(network, layer, channel, count=STRONGEST),
-            size=lambda _: 10_000,
-        )
+        links = self.links(layer, channel)
         named = {"layer": layer, "channel": channel}
         return {
             "layer": layer,
@@ -95,9 +91,9 @@ class Channels:
             "classes": self._classes(survey, channel),
             "histogram": _histogram(survey, channel),
             "top": self._top(network, survey, layer, channel),
-            "incoming": [_link(each) for each in links.incoming],
-            "outgoing": [_link(each) for each in links.outgoing],
-            "notes": list(links.notes),
+            "incoming": links and [asdict(each) for each in links.incoming],
+            "outgoing": links and [asdict(each) for each in links.outgoing],
+            "notes": list(links.notes) if links else [],
             "pictures": self._pictures(layer),
             "commands": {
                 "pattern": explored.command("maximize", **named),
@@ -106,6 +102,18 @@ class Channels:
                 "filter": explored.command("filters", **named),
             },
         }
+
+    def links(self, layer: str, channel: int) -> Connections | None:
+        """A channel's connections, where they were found."""
+        return self._kept.find((layer, channel, "links"), Connections)
+
+    def find_links(self, network: Network, layer: str, channel: int) -> None:
+        """Find a channel's strongest connections, which `describe` then tells."""
+        self._kept.get(
+            (layer, channel, "links"),
+            lambda: find_connections(network, layer, channel, count=STRONGEST),
+            size=lambda _: 10_000,
+        )
 
     def pattern(self, network: Network, layer: str, channel: int) -> Drawn | None:
         """A channel's pattern as fine as it is by now; None, and it is wanted, where there is none."""
@@ -340,7 +348,3 @@ def _histogram(survey: LayerSurvey | None, channel: int) -> dict[str, Any] | Non
     low, high = survey.histogram_range[channel]
     counts = survey.histogram[channel].tolist()
     return {"edges": np.linspace(low, high, len(counts) + 1).tolist(), "counts": counts}
-
-
-def _link(each: Connection) -> dict[str, Any]:
-    return asdict(each)

@@ -128,6 +128,12 @@ class Memory:
         self._bytes = 0
         self._lock = Lock()
 
+    def find(self, key: Hashable, kind: type[Value]) -> Value | None:
+        """What is held under the key, of this kind; None where nothing is."""
+        with self._lock:
+            found = self._held.get(key, (None, 0))[0]
+        return found if isinstance(found, kind) else None
+
     def get(self, key: Hashable, make: Callable[[], Value], *, size: Callable[[Value], int]) -> Value:
         """What is held under the key, or else made now and held."""
         with self._lock:
