@@ -284,5 +284,6 @@ def _reading(rule: Rule, relus: int) -> str:
         )
     return (
         f"The signal passes the ReLUs (here {relus}) by the {rule} rule, which keeps only what is positive on the "
-        "way back; such pictures are sharp partly because of that: compare them with those from random weights (control)."
+        "way back; such pictures are sharp partly because of that: compare them with those from random weights "
+        "(control)."
     )
