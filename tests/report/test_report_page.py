@@ -96,7 +96,8 @@ def test_each_method_s_section_says_how_to_read_it(opened):
         readings = heading.evaluate(
             """heading => {
                 const found = [];
-                for (let next = heading.nextElementSibling; next && next.tagName !== "H3"; next = next.nextElementSibling)
+                let next = heading.nextElementSibling;
+                for (; next && next.tagName !== "H3"; next = next.nextElementSibling)
                     found.push(...next.querySelectorAll("figure + p"));
                 return found.map(each => each.innerText.length);
             }"""
