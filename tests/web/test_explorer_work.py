@@ -11,7 +11,7 @@ import torch
 
 from convscope.types import Network
 from convscope.web import explorer_work
-from convscope.web.explorer_work import Lane, copied
+from convscope.web.explorer_work import Closed, Lane, copied
 from tests.web.tiny_explorer import tiny_network
 
 
@@ -116,6 +116,22 @@ def test_a_closed_lane_does_nothing_more():
     lane.close()
     free.set()
     assert later.cancelled()
+    assert lane.closed
+
+
+def test_closing_a_lane_ends_what_it_does():
+    lane, begun = Lane(tiny_network(), name="test"), threading.Event()
+
+    def work(network: Network) -> None:
+        begun.set()
+        while True:
+            network(torch.zeros(1, 3, 8, 8))
+
+    endless = lane.put(work)
+    assert begun.wait(10)
+    lane.close()
+    lane.join()
+    assert isinstance(endless.exception(1), Closed)
     assert lane.closed
 
 

@@ -62,3 +62,4 @@ def exploring(explorer: Explorer) -> Generator[httpx.Client]:
     with serving_app(explorer.app, explorer.close, posts=POSTS) as address, opened(address) as client:
         client.headers["origin"] = str(client.base_url)
         yield client
+    explorer.join()

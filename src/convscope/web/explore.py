@@ -51,11 +51,15 @@ def explore(
         arguments=arguments or [str(run or network.name)],
     )
     explorer = Explorer(explored, network, warn=warn)
-    serve(
-        explorer.app,
-        port=port,
-        open_browser=open_browser,
-        say=say,
-        close_streams=explorer.close,
-        posts=POSTS,
-    )
+    try:
+        serve(
+            explorer.app,
+            port=port,
+            open_browser=open_browser,
+            say=say,
+            close_streams=explorer.close,
+            posts=POSTS,
+        )
+    finally:
+        explorer.close()
+        explorer.join()

@@ -76,11 +76,16 @@ class Explorer:
         self.close()
 
     def close(self) -> None:
-        """End the streams, and what is computed at its next good moment."""
+        """End the streams, and give up what is computed."""
         self._stream.close()
         self._desk.close()
         self._behind.close()
         self._images.close()
+
+    def join(self) -> None:
+        """Wait until nothing is computed any more, once it is closed."""
+        self._desk.join()
+        self._behind.join()
 
     async def show_page(self, request: Request) -> Response:
         """The page itself, which asks for all the rest."""

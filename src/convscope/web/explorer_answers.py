@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -49,9 +49,14 @@ class Desk:
         await asyncio.wait({found}, timeout=patience)
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Take nothing more, and give up what is being done."""
         self._clicks.close()
         self._asked.close()
+
+    def join(self) -> None:
+        """Wait until the threads have ended."""
+        self._clicks.join()
+        self._asked.join()
 
     def layer(self, request: Request) -> str:
         """The layer that the address names. Raises Missing."""
@@ -74,7 +79,7 @@ def read_rule(request: Request, default: Rule) -> Rule:
     rule = request.query_params.get("rule", default)
     if rule not in RULES:
         raise UsageError(f'no rule "{rule[:30]}"; allowed: {", ".join(RULES)}')
-    return cast("Rule", rule)
+    return rule
 
 
 def waiting() -> Response:

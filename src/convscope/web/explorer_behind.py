@@ -22,7 +22,7 @@ from convscope.methods.tally import LayerSurvey
 from convscope.types import Network
 from convscope.web.explored import Explored
 from convscope.web.explorer_stream import Stream
-from convscope.web.explorer_work import Lane
+from convscope.web.explorer_work import Closed, Lane
 
 Value = TypeVar("Value")
 
@@ -48,9 +48,13 @@ class Behind:
         self._lane.put(self._go)
 
     def close(self) -> None:
-        """End at the next good moment."""
+        """Take on nothing more, and give up what is being done."""
         self._ready.set()
         self._lane.close()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._lane.join()
 
     def look_at(self, layer: str) -> None:
         """A person looks at this layer: it comes first."""
@@ -95,8 +99,6 @@ class Behind:
         for work in (self._predict, self._survey, self._draw_all):
             try:
                 work(network)
-            except Closed:
-                return
             except ConvscopeError as error:
                 self._warn(f"the explorer goes on without some of its results: {error}")
 
@@ -192,7 +194,3 @@ class Behind:
             replace_file(path, data)
         except OSError as error:
             self._warn(f"cannot keep {path.name} in {path.parent}: {error.strerror}")
-
-
-class Closed(BaseException):
-    """Ends long work when the explorer ends; a BaseException, so that nothing on the way takes it for a failure."""

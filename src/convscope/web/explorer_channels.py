@@ -230,13 +230,24 @@ class Channels:
         if layer not in self._behind.surveys:
             self._want_survey(layer)
             return None
-        shown = {"reconstructions": True, "rule": rule}
         picture = self._kept.get(
             (layer, channel, "top", rule),
-            lambda: top_images(network, layer, channel, self._explored.surveyed, store=self._explored.store, **shown),
+            lambda: top_images(
+                network,
+                layer,
+                channel,
+                self._explored.surveyed,
+                reconstructions=True,
+                rule=rule,
+                store=self._explored.store,
+            ),
             size=lambda picture: picture.values.nbytes,
         )
-        return Drawn(picture, 0, self._explored.command("top-images", layer=layer, channel=channel, **shown))
+        return Drawn(
+            picture,
+            0,
+            self._explored.command("top-images", layer=layer, channel=channel, reconstructions=True, rule=rule),
+        )
 
     def variants(self, network: Network, layer: str, channel: int) -> Drawn:
         """Patterns of one channel that are unlike each other."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from convscope.methods.attributions import HOWS, How
+from convscope.methods.attributions import HOWS
 from convscope.methods.needs import slug
 from convscope.types import Network
 from convscope.web.answers import as_json, whole_number
@@ -158,9 +156,7 @@ class ImageRoutes:
         if how not in HOWS:
             raise Missing(f'no method "{how[:30]}"; allowed: {", ".join(HOWS)}')
         target = self._desk.target(request)
-        return await self._desk.ask(
-            request, lambda network: self._looks.attribution(network, image, cast("How", how), target)
-        )
+        return await self._desk.ask(request, lambda network: self._looks.attribution(network, image, how, target))
 
     async def send_decisive(self, request: Request) -> Response:
         """The channels whose removal changes the answer most."""

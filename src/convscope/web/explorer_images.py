@@ -124,14 +124,13 @@ class Gallery:
             found.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
         images = FileImages(self.files, self.side)
         half = Split(images, torch.zeros(len(self.files), dtype=torch.int64))
-        mean, std = ((*values, *values, *values)[:3] for values in (self._network.mean, self._network.std))
         return Dataset(
             name=f"folder:{self._folder}",
             train=half,
             test=half,
             class_names=("",),
-            mean=mean,
-            std=std,
+            mean=_as_colours(self._network.mean),
+            std=_as_colours(self._network.std),
             fingerprint=found.hexdigest(),
             source=str(self._folder),
         )
@@ -177,3 +176,8 @@ def _is_image(path: str) -> bool:
         return min(read_size(path)) > 0
     except Unreadable:
         return False
+
+
+def _as_colours(values: tuple[float, ...]) -> tuple[float, float, float]:
+    """A number for each colour, of a network that takes colours or grey."""
+    return values[0], values[1 % len(values)], values[2 % len(values)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import ctypes
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,14 @@ Gone = Callable[[], Awaitable[bool]]
 
 LOOK_SECONDS = 0.5
 MOST_WAITING = 2000
+
+
+JOIN_SECONDS = 10.0
+"""What is being done when the explorer ends has so long to notice it."""
+
+
+class Closed(BaseException):
+    """Ends work when the explorer ends; a BaseException, so that nothing on the way takes it for a failure."""
 
 
 class Lane:
@@ -75,13 +84,22 @@ class Lane:
         return self._closed
 
     def close(self) -> None:
-        """Take on nothing more; what is being done is left to itself."""
+        """Take on nothing more, and give up what is being done."""
         with self._changed:
+            if not self._closed and self._thread.ident is not None:
+                # A thread that is in the middle of torch when Python ends would abort the process.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self._thread.ident), ctypes.py_object(Closed)
+                )
             self._closed = True
             for future, _ in self._waiting:
                 future.cancel()
             self._waiting.clear()
             self._changed.notify()
+
+    def join(self) -> None:
+        """Wait until the thread has ended, once the lane is closed."""
+        self._thread.join(JOIN_SECONDS)
 
     def _take(self, *, wait: bool) -> tuple[Future[Any], Callable[[Network], Any]] | None:
         """What is to be done next; None when the lane is closed, or nothing waits."""
@@ -95,8 +113,9 @@ class Lane:
         if self._behind and hasattr(os, "setpriority"):
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        while (taken := self._take(wait=True)) is not None:
-            _settle(*taken, self.network)
+        with suppress(Closed):
+            while (taken := self._take(wait=True)) is not None:
+                _settle(*taken, self.network)
 
 
 def _settle(future: Future[Any], work: Callable[[Network], Any], network: Network) -> None:
