@@ -20,7 +20,6 @@ from convscope.web.explored import Explored
 from convscope.web.explorer_answers import Desk
 from convscope.web.explorer_behind import Behind
 from convscope.web.explorer_channel_routes import ChannelRoutes
-from convscope.web.explorer_channels import Channels
 from convscope.web.explorer_classes import Classes
 from convscope.web.explorer_image_routes import ImageRoutes
 from convscope.web.explorer_looks import Looks
@@ -43,7 +42,7 @@ class Explorer:
         self._looks = Looks(explored)
         classes = Classes(explored, self._behind)
         self._images = ImageRoutes(self._desk, self._looks, classes)
-        channels = ChannelRoutes(self._desk, Channels(explored, self._behind), classes, self._stream)
+        channels = ChannelRoutes(self._desk, self._behind, classes, self._stream)
         self._assets = asset_table("explorer", "shared")
         pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
         self._page = pages.get_template("explorer.html.j2").render()

@@ -69,8 +69,9 @@ class Behind:
             self._lane.put(self._draw_wanted)
 
     def want_survey(self, layer: str) -> None:
-        """Survey a layer that is not among those surveyed anyway."""
-        self._lane.put(lambda network: self._survey(network, [layer]))
+        """Survey a layer that is not among those surveyed anyway, once these are."""
+        if self.surveys:
+            self._lane.put(lambda network: self._survey(network, [layer]))
 
     def kept(self, name: str, make: Callable[[], Any]) -> Any:
         """The JSON that is kept under a name for these weights and images, or else made now and kept."""

@@ -13,11 +13,14 @@ from convscope.paint import png_bytes
 from convscope.types import Network
 from convscope.web.answers import as_json
 from convscope.web.explorer_answers import Desk, drawn_answer, picture_answer, read_rule, waiting
+from convscope.web.explorer_behind import Behind
 from convscope.web.explorer_channels import Channels
 from convscope.web.explorer_classes import Classes
 from convscope.web.explorer_looks import Drawn
+from convscope.web.explorer_patterns import Patterns
 from convscope.web.explorer_pictures import whole_png
 from convscope.web.explorer_stream import Stream
+from convscope.web.explorer_tops import TopImages
 
 PATIENCE_SECONDS = 0.5
 """So long a channel's page waits for its connections."""
@@ -26,9 +29,11 @@ PATIENCE_SECONDS = 0.5
 class ChannelRoutes:
     """Layers by name, their channels by number, and classes by number."""
 
-    def __init__(self, desk: Desk, channels: Channels, classes: Classes, stream: Stream) -> None:
+    def __init__(self, desk: Desk, behind: Behind, classes: Classes, stream: Stream) -> None:
         self._desk = desk
-        self._channels = channels
+        self._patterns = Patterns(desk.explored, behind)
+        self._tops = TopImages(desk.explored, behind)
+        self._channels = Channels(desk.explored, behind, self._patterns, self._tops)
         self._classes = classes
         self._stream = stream
         self._finding: set[int] = set()
@@ -69,9 +74,9 @@ class ChannelRoutes:
     async def _send_pattern(self, request: Request, layer: str, channel: int) -> Response:
         name = f"maximize-{slug(layer, channel)}"
         if "download" in request.query_params:
-            drawn = await self._desk.click(request, lambda network: self._channels.alone(network, layer, channel))
+            drawn = await self._desk.click(request, lambda network: self._patterns.alone(network, layer, channel))
             return drawn_answer(request, drawn, name=name) if drawn else waiting()
-        data = await self._desk.click(request, lambda network: self._channels.pattern_png(network, layer, channel))
+        data = await self._desk.click(request, lambda network: self._patterns.png(network, layer, channel))
         return picture_answer(request, data, name) if data else waiting()
 
     async def send_filter(self, request: Request) -> Response:
@@ -83,14 +88,14 @@ class ChannelRoutes:
     async def send_top_image(self, request: Request) -> Response:
         """The patch that excites a channel most."""
         layer, channel = self._desk.layer_and_channel(request)
-        data = await self._desk.click(request, lambda network: self._channels.patch_png(network, layer, channel))
+        data = await self._desk.click(request, lambda network: self._tops.patch_png(network, layer, channel))
         return picture_answer(request, data, f"top-image-{slug(layer, channel)}") if data else waiting()
 
     async def send_top(self, request: Request) -> Response:
         """The nine patches that excite a channel most, and what of each carried the signal."""
         layer, channel = self._desk.layer_and_channel(request)
         rule = read_rule(request, "guided")
-        drawn = await self._desk.ask(request, lambda network: self._channels.top(network, layer, channel, rule))
+        drawn = await self._desk.ask(request, lambda network: self._tops.picture(network, layer, channel, rule))
         return _whole(request, drawn) if drawn else waiting()
 
     async def send_variants(self, request: Request) -> Response:

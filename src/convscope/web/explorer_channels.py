@@ -6,28 +6,23 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 
 from convscope.methods.ablation import ablate
 from convscope.methods.connections import Connections, find_connections
 from convscope.methods.filters import filters
 from convscope.methods.layer_table import ChannelRow, make_layer_table
 from convscope.methods.maximize import maximize
-from convscope.methods.patches import cut, longest
-from convscope.methods.receptive_field import ReceptiveField, receptive_field
 from convscope.methods.tally import LayerSurvey
-from convscope.methods.top_images import SELECTIVE, top_images
-from convscope.paint import PAPER
-from convscope.relu_rules import Rule
-from convscope.types import Network, Picture
+from convscope.methods.top_images import SELECTIVE
+from convscope.types import Network
 from convscope.web.explored import Explored
 from convscope.web.explorer_behind import Behind
 from convscope.web.explorer_looks import Drawn, Memory
-from convscope.web.explorer_pictures import bare_png, encode_png
+from convscope.web.explorer_patterns import Patterns
+from convscope.web.explorer_tops import TopImages
 from convscope.web.run_answers import Missing
 
 KEPT_BYTES = 200_000_000
-TOGETHER = 64  # channels whose patches are cut at once
 VARIANTS = 4
 STRONGEST = 8
 
@@ -35,8 +30,10 @@ STRONGEST = 8
 class Channels:
     """The layers' channels, from what the background has found so far."""
 
-    def __init__(self, explored: Explored, behind: Behind) -> None:
+    def __init__(self, explored: Explored, behind: Behind, patterns: Patterns, tops: TopImages) -> None:
         self._explored = explored
+        self._patterns = patterns
+        self._tops = tops
         self._behind = behind
         self._kept = Memory(KEPT_BYTES)
 
@@ -48,7 +45,7 @@ class Channels:
         drawn = self._behind.steps_drawn(network, layer)
         rows = survey and [_row(row, steps) for row, steps in zip(make_layer_table(survey), drawn, strict=True)]
         if survey is None:
-            self._want_survey(layer)
+            self._behind.want_survey(layer)
         return {
             "name": layer,
             "alias": described["alias"],
@@ -79,18 +76,18 @@ class Channels:
         self._behind.look_at(layer)
         survey, drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)[channel]
         if survey is None:
-            self._want_survey(layer)
+            self._behind.want_survey(layer)
         links = self.links(layer, channel)
         named = {"layer": layer, "channel": channel}
         return {
             "layer": layer,
             "channel": channel,
             "drawn_steps": drawn,
-            "numbers": {**self._pattern_numbers(network, layer, channel, drawn), **_numbers(survey, channel)},
+            "numbers": {**self._patterns.numbers(network, layer, channel, drawn), **_numbers(survey, channel)},
             "badges": self._badges(survey, channel),
             "classes": self._classes(survey, channel),
             "histogram": _histogram(survey, channel),
-            "top": self._top(network, survey, layer, channel),
+            "top": self._tops.describe(network, survey, layer, channel),
             "incoming": links and [asdict(each) for each in links.incoming],
             "outgoing": links and [asdict(each) for each in links.outgoing],
             "notes": list(links.notes) if links else [],
@@ -115,104 +112,6 @@ class Channels:
             size=lambda _: 10_000,
         )
 
-    def pattern(self, network: Network, layer: str, channel: int) -> Drawn | None:
-        """A channel's pattern as fine as it is by now; None, and it is wanted, where there is none."""
-        behind = self._behind
-        steps = behind.steps_drawn(network, layer)[channel]
-        if not steps or behind.patterns is None:
-            behind.want_pattern(layer, channel)
-            return None
-        return Drawn(
-            self._part(network, layer, channel, steps),
-            self._place(network, layer, channel),
-            self._explored.command("maximize", layer=layer, channel=channel, steps=steps),
-        )
-
-    def alone(self, network: Network, layer: str, channel: int) -> Drawn | None:
-        """A channel's pattern as a picture of its own, to keep; None where there is none."""
-        drawn, kept = self.pattern(network, layer, channel), self._behind.patterns
-        if drawn is None or kept is None:
-            return None
-        return Drawn(kept.picture(network, layer, channel), 0, drawn.command)
-
-    def patch_png(self, network: Network, layer: str, channel: int) -> bytes | None:
-        """The patch that excites a channel most as bare pixels; some channels' are cut at once."""
-        self._check_searchable()
-        survey = self._behind.surveys.get(layer)
-        if survey is None:
-            self._want_survey(layer)
-            return None
-        first = channel - channel % TOGETHER
-        found = self._kept.get(
-            (layer, first, "patches"),
-            lambda: self._patches(network, layer, survey, first),
-            size=lambda each: sum(map(len, each)),
-        )
-        return found[channel - first]
-
-    def _patches(self, network: Network, layer: str, survey: LayerSurvey, first: int) -> list[bytes]:
-        """The patches of some channels from the first on."""
-        assert self._explored.surveyed is not None
-        chosen = slice(first, first + TOGETHER)
-        wanted, places = np.unique(survey.images[chosen, 0], return_inverse=True)
-        half = self._explored.surveyed.train
-        distinct = next(iter(half.images.batches([torch.from_numpy(wanted)])))
-        field = self._field(network, layer)
-        rows, columns = torch.from_numpy(survey.positions[chosen, 0]).unbind(1)
-        tiles = cut(
-            distinct[torch.from_numpy(places.ravel())].float() / 255,
-            field.rows[rows],
-            field.columns[columns],
-            (longest(field.rows), longest(field.columns)),
-            fill=torch.tensor(PAPER).expand(len(places), 3) / 255,
-        )
-        pixels = (tiles * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-        return [encode_png(each) for each in pixels]
-
-    def _field(self, network: Network, layer: str) -> ReceptiveField:
-        """What each position of a layer sees of the images that are searched."""
-        assert self._explored.surveyed is not None
-        size = self._explored.surveyed.train.images.shape[2:]
-        return self._kept.get((layer, "field"), lambda: receptive_field(network, layer, size), size=lambda _: 1000)
-
-    def _check_searchable(self) -> None:
-        if self._explored.surveyed is None:
-            raise Missing("top images are searched for in a dataset or a folder of images, and there is none")
-
-    def _want_survey(self, layer: str) -> None:
-        """See to it that a layer is surveyed that is not among those that are anyway."""
-        if self._behind.surveys:
-            self._behind.want_survey(layer)
-
-    def pattern_png(self, network: Network, layer: str, channel: int) -> bytes | None:
-        """The same as bare pixels; all of a part are painted at once."""
-        drawn = self.pattern(network, layer, channel)
-        if drawn is None:
-            return None
-        painted = self._kept.get(
-            (layer, channel - drawn.tile, self._behind.drawn[layer][channel], "bare"),
-            lambda: [bare_png(drawn.picture, [tile]) for tile in range(len(drawn.picture.values))],
-            size=lambda each: sum(map(len, each)),
-        )
-        return painted[drawn.tile]
-
-    def _part(self, network: Network, layer: str, channel: int, steps: int) -> Picture:
-        """The patterns of the part that holds a channel."""
-        kept = self._behind.patterns
-        assert kept is not None
-        part = next(part for part in kept.parts(network, layer) if channel in part)
-        return self._kept.get(
-            (layer, part[0], steps),
-            lambda: kept.picture(network, layer, part),
-            size=lambda picture: picture.values.nbytes,
-        )
-
-    def _place(self, network: Network, layer: str, channel: int) -> int:
-        """The channel's place in its part."""
-        kept = self._behind.patterns
-        assert kept is not None
-        return next(part for part in kept.parts(network, layer) if channel in part).index(channel)
-
     def filter(self, network: Network, layer: str, channel: int) -> Drawn:
         """A channel's filter: the first convolution's as an image, the strongest slice of a deeper one."""
         if "filter" not in self._pictures(layer):
@@ -223,31 +122,6 @@ class Channels:
             size=lambda picture: picture.values.nbytes,
         )
         return Drawn(picture, 0, self._explored.command("filters", layer=layer, channel=channel, inputs=9))
-
-    def top(self, network: Network, layer: str, channel: int, rule: Rule) -> Drawn | None:
-        """The patches that excite a channel most, with reconstructions by a rule; None while there is no survey."""
-        self._check_searchable()
-        if layer not in self._behind.surveys:
-            self._want_survey(layer)
-            return None
-        picture = self._kept.get(
-            (layer, channel, "top", rule),
-            lambda: top_images(
-                network,
-                layer,
-                channel,
-                self._explored.surveyed,
-                reconstructions=True,
-                rule=rule,
-                store=self._explored.store,
-            ),
-            size=lambda picture: picture.values.nbytes,
-        )
-        return Drawn(
-            picture,
-            0,
-            self._explored.command("top-images", layer=layer, channel=channel, reconstructions=True, rule=rule),
-        )
 
     def variants(self, network: Network, layer: str, channel: int) -> Drawn:
         """Patterns of one channel that are unlike each other."""
@@ -276,15 +150,6 @@ class Channels:
 
         return self._behind.kept(f"ablation/{layer}-{channel}", make)
 
-    def _pattern_numbers(self, network: Network, layer: str, channel: int, steps: int) -> dict[str, Any]:
-        """What the pattern reaches, where it is drawn."""
-        if not steps:
-            return {}
-        numbers = self._part(network, layer, channel, steps).numbers
-        place = self._place(network, layer, channel)
-        names = ("activation", "ratio", "dataset_maximum", "agreement")
-        return {f"pattern_{name}": numbers[name][place] for name in names if numbers.get(name)}
-
     def _badges(self, survey: LayerSurvey | None, channel: int) -> list[str]:
         """What is special about a channel, in words."""
         if survey is None:
@@ -311,30 +176,6 @@ class Channels:
             return []
         means = survey.class_means[:, channel].tolist()
         return [[name, mean] for name, mean in zip(dataset.class_names, means, strict=True)]
-
-    def _top(
-        self, network: Network, survey: LayerSurvey | None, layer: str, channel: int
-    ) -> list[dict[str, Any]] | None:
-        """The images that excite a channel most, with where in them and how much of them it sees."""
-        if survey is None or self._explored.surveyed is None:
-            return None
-        field = self._field(network, layer)
-        gallery = self._explored.gallery
-        ids = gallery.ids(gallery.searched, survey.images[channel].tolist())
-        found: list[dict[str, Any]] = []
-        for image, value, (y, x) in zip(ids, survey.values[channel], survey.positions[channel], strict=True):
-            rows, columns = field.rows[y].tolist(), field.columns[x].tolist()
-            box = [rows[0], columns[0], rows[1], columns[1]]
-            found.append(
-                {
-                    "id": image,
-                    "label": gallery.label(image),
-                    "value": float(value),
-                    "box": box,
-                    "position": [int(y), int(x)],
-                }
-            )
-        return found
 
 
 def _row(row: ChannelRow, steps: int) -> dict[str, Any]:
