@@ -17,26 +17,31 @@ FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-componen
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
-    from tests.web.browsed import Watched, write_run
-
     with playwright.sync_playwright() as driver:
         found = shutil.which("chromium") or driver.chromium.executable_path
         if not Path(found).is_file():
             pytest.skip("no Chromium: apt-get install chromium, or playwright install chromium")
         sandbox = ["--no-sandbox"] if os.name != "nt" and os.getuid() == 0 else []
         browser = driver.chromium.launch(executable_path=found, args=[*FLAGS, *sandbox])
-        watched = Watched(tmp_path_factory.mktemp("watched"), browser)
-        write_run(watched.folder / "first", range(10, 210, 10), loss=2.0)
-        write_run(watched.folder / "second", range(10, 110, 10), loss=1.0)
-        write_run(watched.folder / "filmed", range(10, 110, 10), frames=(0, 1, 10, 100))
-        try:
-            watched.start()
-            yield watched
-        finally:
-            watched.kill()
-            browser.close()
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def watched(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    from tests.web.browsed import Watched, write_run
+
+    watched = Watched(tmp_path_factory.mktemp("watched"), browser)
+    write_run(watched.folder / "first", range(10, 210, 10), loss=2.0)
+    write_run(watched.folder / "second", range(10, 110, 10), loss=1.0)
+    write_run(watched.folder / "filmed", range(10, 110, 10), frames=(0, 1, 10, 100))
+    try:
+        watched.start()
+        yield watched
+    finally:
+        watched.kill()
 
 
 @pytest.fixture(scope="module")

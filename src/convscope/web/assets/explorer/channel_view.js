@@ -29,6 +29,7 @@ export function openChannel({ network, layerOf }, route) {
   const loader = new Loader();
   const badges = element("p", { class: "badges" });
   const numbers = element("dl", { class: "facts" });
+  const values = element("div", {});
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
   const pattern = figureOf(api.channel(layer, channel, "/pattern.png"), `what channel ${channel} of ${layer} answers to most`, {
     waiting: "drawing the pattern …",
@@ -46,7 +47,7 @@ export function openChannel({ network, layerOf }, route) {
       beside(layer, channel, known?.channels),
     ),
     trouble,
-    element("div", { class: "channel-top" }, section("Pattern", pattern.node), element("div", { class: "beside" }, numbers)),
+    element("div", { class: "channel-top" }, section("Pattern", pattern.node), element("div", { class: "beside" }, numbers, values)),
     sections,
   );
   const isMeasured = Boolean(network.dataset || network.splits.folder);
@@ -76,12 +77,12 @@ export function openChannel({ network, layerOf }, route) {
     pattern.setCommand(commands.pattern);
     badges.replaceChildren(...told.badges.map(badgeOf));
     showNumbers(told.numbers);
+    const awaited = isMeasured && !told.top ? waiting("The images are being looked at; the numbers come by themselves.") : "";
+    values.replaceChildren(distribution(told) ?? awaited);
     sections.replaceChildren(
       ...[
-        isMeasured && !told.top ? waiting("The images are being looked at; the numbers come by themselves.") : null,
         variants(commands),
         topPatches(told, commands),
-        distribution(told),
         classes(told),
         connections(told),
         network.dataset ? ablation() : null,

@@ -54,6 +54,7 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
   );
   const node = element("article", { class: "layer" }, head, tools, trouble, grid);
   walkTiles(grid);
+  for (const control of [sort.node, kind.node, favourite.node]) unavailable(control, true);
 
   function turn(changes) {
     query = { ...query, ...changes };

@@ -17,10 +17,11 @@ export function openNetwork({ network }) {
     widest: Math.max(1, ...layers.map(({ channels }) => channels ?? 0)),
     highest: Math.max(1, network.input_size[0]),
   };
+  const picture = network.dataset || network.splits.folder ? "top-image" : "pattern"; // what is there soonest
   const flow = element("ol", { class: "flow" });
   const size = network.input_size;
   flow.append(element("li", { class: "ends" }, row({ shape: [3, ...size], name: "image", said: size.join(" × ") }, scale)));
-  for (const branch of makeTree(layers)) flow.append(drawBranch(branch, scale, 0, loader));
+  for (const branch of makeTree(layers)) flow.append(drawBranch(branch, scale, 0, (layer) => samples(layer, loader, picture)));
   if (classes.length) flow.append(outputs(classes));
   walkTiles(flow);
   return {
@@ -59,7 +60,7 @@ function outputs(classes) {
 }
 
 /** A part of the network; what cannot be opened is told beside what comes before it. */
-function drawBranch(branch, scale, depth, loader) {
+function drawBranch(branch, scale, depth, show) {
   const { layer, label, branches } = branch;
   if (!branches.length) return element("li", {}, rowOf(branch, scale, depth));
   const inner = [];
@@ -69,17 +70,19 @@ function drawBranch(branch, scale, depth, loader) {
     if (small && before && !before.branches.length) before.then.push(part.layer);
     else inner.push({ ...part, then: [] });
   }
-  const list = element("ol", {}, ...inner.map((part) => drawBranch(part, scale, depth + 1, loader)));
+  const list = element("ol", {}, ...inner.map((part) => drawBranch(part, scale, depth + 1, show)));
   const parts = element("div", { class: "parts" }, rowOf({ layer, label, then: [], branches }, scale, depth), list);
   if (depth) return element("li", { class: "block" }, parts);
-  return element("li", { class: "stage" }, parts, layer?.explorable ? samples(layer, loader) : null);
+  return element("li", { class: "stage" }, parts, layer?.explorable ? show(layer) : null);
 }
 
-/** The first channels of a stage. */
-function samples({ name, channels }, loader) {
+/** Some channels of a stage, evenly from all of them. */
+function samples({ name, channels }, loader, picture) {
   const grid = element("div", { class: "grid samples" });
-  for (let channel = 0; channel < Math.min(channels, SAMPLES); channel += 1) {
-    grid.append(channelTile(loader, { layer: name, channel }).node);
+  const count = Math.min(channels, SAMPLES);
+  for (let place = 0; place < count; place += 1) {
+    const channel = Math.floor((place * channels) / count);
+    grid.append(channelTile(loader, { layer: name, channel, picture }).node);
   }
   return grid;
 }
