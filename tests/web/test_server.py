@@ -161,7 +161,7 @@ def test_every_answer_says_what_a_page_may_do(dashboard: Dashboard):
 
 def test_assets_are_those_of_the_table(dashboard: Dashboard):
     known = cookie(dashboard.app)
-    table = server.asset_table("dashboard")
+    table = server.asset_table("dashboard", "shared")
     asked = re.findall(r"/assets/([^\"']+)", ask(dashboard.app, "/", known).text)
     assert asked
     assert set(asked) <= set(table)
