@@ -89,6 +89,4 @@ def page(folder: Path) -> Generator[tuple[Callable[[], None], Callable[[], None]
         finally:
             let("resume")
             browser.close()
-    for process in others:
-        if process.is_running():
-            process.terminate()
+            let("terminate")

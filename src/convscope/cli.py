@@ -89,8 +89,15 @@ def resume(run: str, /, *, device: str | None = None, output: Output = DEFAULT_O
 
 
 @app.command
-def report(run: str, /, *, budget: str | None = None, output: Output = DEFAULT_OUTPUT) -> None:
-    """Write a run's report.html again, and its pictures.
+def report(
+    run: str,
+    /,
+    *,
+    budget: str | None = None,
+    format: Literal["html", "md"] = "html",
+    output: Output = DEFAULT_OUTPUT,
+) -> None:
+    """Write a run's report again, and its pictures.
 
     Parameters
     ----------
@@ -98,11 +105,13 @@ def report(run: str, /, *, budget: str | None = None, output: Output = DEFAULT_O
         A run folder, or latest.
     budget
         Draw the patterns of every layer's channels for about this long first, such as 10m; called again, it goes on.
+    format
+        html: one file; md: report.md with its pictures as files, for a document.
     """
     from convscope.training.run import open_run
 
     opened = open_run(run)
-    print_run(opened.path, read_dataset(opened, output), output, report=True, budget=budget)
+    print_run(opened.path, read_dataset(opened, output), output, report=True, budget=budget, format=format)
 
 
 @app.command

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convscope.console import print_results, say, show_work
+from convscope.durable import make_place
 from convscope.errors import DataError, Interrupted, NumericsError, UsageError
 from convscope.flags import DataFlags, Output, TrainFlags
 from convscope.jobs import (
@@ -20,6 +21,7 @@ from convscope.jobs import (
     follow,
     log_to,
     overrides,
+    remembered_loggers,
     run_results,
     train_run,
     watch_beside,
@@ -162,7 +164,6 @@ def _train_all(
 
     Raises Interrupted, with the command that goes on, when a signal ended it.
     """
-    from convscope.loggers.memory import used_loggers
     from convscope.training.run import open_run, resume_run, start_run
 
     failed: list[str] = []
@@ -182,7 +183,7 @@ def _train_all(
                     else:
                         command = command_line()
                         events = start_run(path, images, recipe, command=command, say=say, should_stop=stop, **start)
-                    names = dict.fromkeys([*used_loggers(path), *loggers])
+                    names = dict.fromkeys([*remembered_loggers(path), *loggers])
                     follow(log_to(events, list(names), path), stop, output, again=again)
             except NumericsError as error:
                 failed.append(f"{path.name}: {error}")
@@ -204,6 +205,10 @@ def compare_runs(names: Sequence[str], out: Path | None, output: Output) -> None
 
     Raises UsageError for fewer than two runs, a folder that is none, and the same one twice.
     """
+    if out:
+        if out.is_dir():
+            raise UsageError(f'"{out}" is a folder; name a file in it, such as {out / "comparison.html"}')
+        make_place(out)
     paths = [path for name in names for path in _runs_of(name)]
     for first, second in combinations(paths, 2):
         if first.resolve() == second.resolve():

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from convscope.errors import ResourceError
+
 
 def write_synced(path: Path, data: bytes) -> None:
     """Write a new file and wait until the disk has it. Raises OSError."""
@@ -25,6 +27,14 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_place(path: Path) -> None:
+    """Make the folder that a file is to be written into. Raises ResourceError where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot write {path}: {error.strerror}; name another place with --out") from error
 
 
 def replace_file(path: Path, data: bytes) -> None:

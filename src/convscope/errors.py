@@ -41,9 +41,13 @@ class CheckpointError(ConvscopeError):
 
 
 class NumericsError(ConvscopeError):
-    """A loss or a weight that is no longer finite."""
+    """A loss or a weight that is no longer finite; `step` is the first of a training at which it was seen."""
 
     exit_code = 5
+
+    def __init__(self, message: str, *, step: int | None = None) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class ResourceError(ConvscopeError):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from convscope.console import TrainingDisplay, print_address, print_results, say, show_work
 from convscope.errors import Interrupted, UsageError
@@ -104,6 +104,22 @@ def log_to(events: Iterator[Event], names: Sequence[str], path: Path) -> Iterato
     return pass_on(events, names, path, frame_pixels=frame_painter(path), say=say)
 
 
+def remembered_loggers(path: Path) -> list[str]:
+    """The loggers that the run was passed on to so far; one whose package is gone is said and left out."""
+    from convscope.loggers import load_loggers
+    from convscope.loggers.memory import used_loggers
+
+    found: list[str] = []
+    for name in used_loggers(path):
+        try:
+            load_loggers([name])
+        except UsageError as error:
+            say(f"goes on without {name}: {error}")
+        else:
+            found.append(name)
+    return found
+
+
 def watch_beside(folder: Path, output: Output) -> None:
     """Start the dashboard of a folder, and print its address."""
     from convscope.web.watch import start_beside
@@ -160,7 +176,6 @@ def overrides(flags: TrainFlags) -> dict[str, Any]:
 
 def resume_training(name: str, device: str | None, output: Output) -> None:
     """Go on with a run to its end, and print what came of it."""
-    from convscope.loggers.memory import used_loggers
     from convscope.training.run import open_run, resume_run
 
     run = open_run(name)
@@ -170,7 +185,7 @@ def resume_training(name: str, device: str | None, output: Output) -> None:
     else:
         with StopSignals() as stop:
             events = resume_run(run, dataset, device=device, say=say, should_stop=stop)
-            names = used_loggers(run.path)
+            names = remembered_loggers(run.path)
             follow(log_to(events, names, run.path), stop, output, again=f"convscope resume {run.path}")
     print_run(run.path, dataset, output, report=run.config["report"])
 
@@ -195,14 +210,28 @@ def follow(events: Iterator[Event], stop: StopSignals, output: Output, *, again:
         )
 
 
-def print_run(path: Path, dataset: Dataset, output: Output, *, report: bool, budget: str | None = None) -> None:
+def print_run(
+    path: Path,
+    dataset: Dataset,
+    output: Output,
+    *,
+    report: bool,
+    budget: str | None = None,
+    format: Literal["html", "md"] = "html",
+) -> None:
     """Write the report if asked for, and print what the run came to."""
-    results = run_results(path, dataset, output, report=report, budget=budget)
+    results = run_results(path, dataset, output, report=report, budget=budget, format=format)
     print_results(results, as_json=output.json)
 
 
 def run_results(
-    path: Path, dataset: Dataset, output: Output, *, report: bool, budget: str | None = None
+    path: Path,
+    dataset: Dataset,
+    output: Output,
+    *,
+    report: bool,
+    budget: str | None = None,
+    format: Literal["html", "md"] = "html",
 ) -> dict[str, Any]:
     """Write the report if asked for; where the run is, and what it came to."""
     from convscope.training.run import open_run
@@ -218,6 +247,7 @@ def run_results(
             written = write_report(
                 path,
                 budget=seconds,
+                format=format,
                 network=opened.network(say=say),
                 dataset=dataset,
                 events=events,

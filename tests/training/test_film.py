@@ -5,7 +5,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from convscope.errors import ResourceError
+from convscope.errors import UsageError
 from convscope.training import film
 from convscope.training.film import Recorder, film_steps
 from convscope.training.frames import read_frame, read_info, recorded_steps, weights_path
@@ -88,7 +88,7 @@ def test_few_copies_of_a_large_networks_weights_are_kept(tmp_path, dataset, monk
 
 
 def test_the_probes_are_of_different_classes(tmp_path, dataset):
-    recorder(tmp_path, dataset, tiny_net())
+    list(recorder(tmp_path, dataset, tiny_net()).take(0))
     assert read_info(tmp_path).labels == [0, 1, 2, 0]
 
 
@@ -124,18 +124,44 @@ def test_silent_channels_are_an_alarm_once(tmp_path, dataset):
 def test_frames_that_the_budget_has_no_room_for_are_left_out(tmp_path, dataset, monkeypatch):
     monkeypatch.setattr(film, "BUDGET", 0.02)
     take = recorder(tmp_path, dataset, tiny_net(), tiny_recipe(SGD, ADAM))  # 14 steps, borders 0, 7, 14
+    assert take.due(0, seconds=0.5)
     take._spent, take._last = 1.0, 0.1
-    assert not take.due(3, seconds=4.0)  # the whole will take 14 s, of which 0.02 is less than 1.1 s
+    assert not take.due(3, seconds=4.5)  # the whole will take 14 s, of which 0.02 is less than 1.1 s
     assert take.due(3, seconds=1e4)
     assert take.due(7, seconds=4.0)
     assert take.due(14, seconds=4.0)
     assert not take.due(15, seconds=1e9)
 
 
-def test_a_run_whose_film_is_refused_says_so(tmp_path, dataset):
+def test_a_resumption_is_granted_what_its_own_steps_take(tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr(film, "BUDGET", 0.02)
+    take = recorder(tmp_path, dataset, tiny_net(), tiny_recipe(SGD))  # frames after each of 7 steps
+    assert take.due(3, seconds=300.0)  # its first
+    take._spent, take._last = 0.0, 1.0
+    assert not take.due(4, seconds=301.0)  # a step takes a second: 0.02 of 4 s is less than a frame's 1 s
+    assert take.due(4, seconds=3000.0)
+
+
+def test_a_film_that_cannot_be_written_ends_and_the_training_goes_on(tmp_path, dataset):
     (tmp_path / "film").write_text("a file where a folder should be")
-    with pytest.raises(ResourceError, match=r"cannot write the film: .*convscope resume RUN"):
-        recorder(tmp_path, dataset, tiny_net())
+    events, _ = filmed(tmp_path, dataset, tiny_recipe(SGD))
+    [alarm] = [event for event in events if event.kind == "alarm"]
+    assert (alarm.step, alarm.data["what"]) == (0, "film")
+    assert "the film ends here, it cannot be written: " in alarm.data["message"]
+    assert (events[-1].kind, events[-1].step) == ("end", 7)
+
+
+def test_a_network_without_a_convolution_is_refused_by_name(tmp_path, dataset):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
+    with pytest.raises(UsageError, match="tiny has no convolution to film"):
+        recorder(tmp_path, dataset, model)
+
+
+def test_modules_that_do_not_run_are_not_looked_at(tmp_path, dataset):
+    model = tiny_net()
+    model.unused = torch.nn.ReLU()
+    list(recorder(tmp_path, dataset, model).take(0))
+    assert "unused" not in {layer["name"] for layer in read_frame(tmp_path, 0).layers}
 
 
 def test_images_are_chosen_class_by_class():

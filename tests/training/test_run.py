@@ -172,7 +172,9 @@ def test_a_diverging_run_is_logged_and_keeps_its_last_good_state(digits, tmp_pat
             tiny(digits, settings=["phases.0.learning_rate=1000", "phases.0.momentum=0.99"], epochs=40),
         )
     run = open_run(str(tmp_path))
-    assert run.events()[-1].kind == "alarm"
+    alarm = run.events()[-1]
+    assert alarm.kind == "alarm"
+    assert f" step {alarm.step} " in alarm.data["message"]
     assert all(weight.isfinite().all() for weight in run.network(say=print).model.state_dict().values())
     assert run.results() == {}
 

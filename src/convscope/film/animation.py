@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from convscope.durable import move_synced, replace_file
+from convscope.durable import make_place, move_synced, replace_file
 from convscope.errors import ConvscopeError, UsageError
 
 ENDINGS = (".webp", ".gif", ".mp4")
@@ -40,7 +40,7 @@ def save_animation(
     another ending or an MP4 without ffmpeg, and ConvscopeError where ffmpeg fails.
     """
     check_animation(path, frames_per_second)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_place(path)
     kind = path.suffix.lower()
     if kind == ".mp4":
         _save_mp4(path, images, frames_per_second=frames_per_second, hold=hold, about=about)

@@ -105,6 +105,8 @@ def draw_film(
     """The film's images; `compact` leaves out the panel of the start. See `render_film`."""
     info = read_info(run)
     told = [event.step for event in events if event.kind == "film"]
+    if seed < 0:
+        raise UsageError(f"seed {seed}; allowed: 0 or more")
     if info is None:
         raise UsageError(f"{run} has no film: it was trained without one; to get one, train it anew")
     if not told:
@@ -148,9 +150,14 @@ def _read_frames(run: Path, told: Sequence[int]) -> list[Frame]:
     why = f"{run} has no frame of its film any more"
     for step in recorded_steps(run, told):
         try:
-            frames.append(read_frame(run, step))
+            frame = read_frame(run, step)
         except CheckpointError as error:
             why = str(error)
+            continue
+        if not np.isfinite(frame.filters).all() or (frames and frame.filters.shape != frames[0].filters.shape):
+            why = f"the filters of step {step} are not finite, or of another shape than those before"
+            continue
+        frames.append(frame)
     if not frames:
         raise CheckpointError(f"none of the film's {len(set(told))} frames can be read: {why}")
     return frames

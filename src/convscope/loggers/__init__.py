@@ -16,7 +16,7 @@ LOGGERS: dict[str, Entry] = {
         "convscope.loggers.visdom:Visdom", "a Visdom server: VISDOM_SERVER:VISDOM_PORT, or localhost:8097"
     ),
     "wandb": Entry("convscope.loggers.wandb:WeightsAndBiases", "Weights & Biases; offline unless you are logged in"),
-    "mlflow": Entry("convscope.loggers.mlflow:MLflow", "MLflow at MLFLOW_TRACKING_URI, or in ./mlflow.db"),
+    "mlflow": Entry("convscope.loggers.mlflow:MLflow", "MLflow at MLFLOW_TRACKING_URI, or ./mlflow.db and ./mlruns"),
 }
 
 

@@ -32,6 +32,9 @@ MOST_WAITING = 10_000
 PATIENCE = 30.0
 """Seconds that the loggers are given at the end, all together, to pass on what is left."""
 
+HURRY = 1.0
+"""The same after a second Ctrl-C."""
+
 TOLD_ONCE = ("train", "eval", "phase", "film", "alarm")
 """The kinds of which a resumption may bring the same events again."""
 
@@ -85,7 +88,7 @@ def follow(
 
 
 def _follow(events: Iterable[Event], senders: Sequence[_Sender]) -> Iterator[Event]:
-    reason, last = "failed", Event("start", 0, 0.0, {})
+    reason, last, patience = "failed", Event("start", 0, 0.0, {}), PATIENCE
     try:
         for event in events:
             last = event
@@ -94,17 +97,21 @@ def _follow(events: Iterable[Event], senders: Sequence[_Sender]) -> Iterator[Eve
             if event.kind == "end":
                 reason = event.data["reason"]
             yield event
+    except KeyboardInterrupt:  # the second Ctrl-C, which is to stop at once
+        patience = HURRY
+        raise
     except GeneratorExit:
         reason = "interrupted" if last.kind != "end" else reason
         raise
     except NumericsError as error:  # the alarm that ends a training comes as an error, not as an event
+        step = last.step if error.step is None else error.step
         for sender in senders:
-            sender.put(Event("alarm", last.step, last.time, {"what": "not finite", "message": str(error)}))
+            sender.put(Event("alarm", step, last.time, {"what": "not finite", "message": str(error)}))
         raise
     finally:
         for sender in senders:
             sender.end(reason)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + patience
         for sender in senders:
             sender.wait(until - time.monotonic())
 
@@ -166,7 +173,7 @@ class _Sender:
             write_memory(self._run, self._name, memory)
             self._say(f"{self._name}: {logger.where}")
             self._pass_on(logger, memory)
-        except Exception as error:
+        except BaseException as error:  # a tool may even exit: this thread, not the training
             if not self._failed:
                 self._failed = True
                 self._say(f"{self._name} failed and is left out from here on: {_one_line(error)}")

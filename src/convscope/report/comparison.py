@@ -64,13 +64,11 @@ def write_comparison(
     if dataset is not None and alike:
         networks = _load(members, say)
     right = {
-        contender.name: np.stack(
-            [
-                _right(networks[member.run.path], dataset)
-                for member in contender.members
-                if member.run.path in networks
-            ]
-        )
+        contender.name: {
+            member.seed: _right(networks[member.run.path], dataset)
+            for member in contender.members
+            if member.run.path in networks
+        }
         for contender in contenders
         if dataset is not None and any(member.run.path in networks for member in contender.members)
     }

@@ -68,7 +68,7 @@ class Difference(NamedTuple):
 
     points: NDArray[np.float64]  # (classes + 1,): nan where there are no images
     chance: NDArray[np.float64]  # (classes + 1,): 95 % of the differences that chance alone makes lie within ± this
-    seeds: NDArray[np.float64]  # (pairs, classes + 1): the difference seed by seed
+    seeds: NDArray[np.float64]  # (pairs, classes + 1): the difference for each seed that both have
     apart: NDArray[np.bool_]  # (classes + 1,): each seed of the one lies above each seed of the other
 
     @property
@@ -78,9 +78,12 @@ class Difference(NamedTuple):
 
 
 def difference_of(
-    right: NDArray[np.float64], other: NDArray[np.float64], labels: NDArray[np.int64], classes: int
+    right: Mapping[int, NDArray[np.float64]],
+    other: Mapping[int, NDArray[np.float64]],
+    labels: NDArray[np.int64],
+    classes: int,
 ) -> Difference:
-    """The first less the other; both (seeds, N), 1 where a test image is classified correctly, else 0.
+    """The first less the other; by seed (N,), 1 where a test image is classified correctly, else 0.
 
     Seeds are averaged image by image. Chance is what comes out when the two contenders' answers to an image are
     swapped at random, image by image: the deviation of the sum is then √Σd², d the difference on each image
@@ -91,12 +94,14 @@ def difference_of(
         return np.append(np.bincount(labels, values, classes), values.sum()).astype(np.float64)
 
     counts = by_class(np.ones(len(labels)))
-    delta = right.mean(0) - other.mean(0)  # (N,)
-    ones, twos = (np.stack([by_class(seed) for seed in each]) for each in (right, other))  # (seeds, classes + 1)
-    pairs = min(len(ones), len(twos))
+    delta = np.mean(list(right.values()), 0) - np.mean(list(other.values()), 0)  # (N,)
+    ones, twos = (
+        np.stack([by_class(one) for one in each.values()]) for each in (right, other)
+    )  # (seeds, classes + 1)
+    shared = [by_class(right[seed] - other[seed]) for seed in right if seed in other]
     with np.errstate(invalid="ignore", divide="ignore"):
         points, chance = by_class(delta) / counts, Z * np.sqrt(by_class(delta**2)) / counts
-        seeds = (ones[:pairs] - twos[:pairs]) / counts
+        seeds = np.reshape(shared, (len(shared), classes + 1)) / counts
     apart = (ones.min(0) > twos.max(0)) | (ones.max(0) < twos.min(0))
     return Difference(points, chance, seeds, apart)
 

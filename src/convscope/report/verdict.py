@@ -70,7 +70,7 @@ def _verdict(best: Standing, other: Standing, chance: float, images: int) -> _Ve
         if gap > chance:
             return _Verdict(True, f"It is {lead}; {on_images}.")
         return _Verdict(False, f"It is only {lead}; {on_images}.")
-    once_in = math.comb(len(highs) + len(lows), len(highs))
+    once_in = math.comb(len(highs) + len(lows), len(highs)) // 2  # either of the two might have come out above
     if min(highs) <= max(lows):
         paired = best.seeds == other.seeds and all(a > b for a, b in zip(highs, lows, strict=True))
         with_each = ", and with each seed" if paired else ""

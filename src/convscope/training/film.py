@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope.errors import ResourceError
-from convscope.hooks import convolutions, frozen_eval, layer_aliases, like_model, observe_outputs
+from convscope.errors import UsageError
+from convscope.hooks import frozen_eval, layer_aliases, like_model, list_layers, observe_outputs
 from convscope.models.weights import head_name
 from convscope.training.evaluate import evaluation_batch
 from convscope.training.frames import FilmInfo, Frame, weights_path, write_frame, write_info, write_quickly
@@ -63,30 +62,36 @@ class Recorder:
     """Takes the frames of one training. The model is left as it was found, to the last bit."""
 
     def __init__(self, run: Path, network: Network, dataset: Dataset, spans: Sequence[Span]) -> None:
-        """Choose the images and the layers. Raises ResourceError where the disk refuses."""
+        """Choose the images and the layers. Raises UsageError for a network without a convolution."""
         self._run = run
         self._network = network
         self._due = film_steps(spans)
         self._borders = {spans[0].first, *(span.last for span in spans)}
         self._total = spans[-1].last
         self._alarmed: set[str] = set()
-        self._spent = 0.0  # seconds, since this process began
+        self._began: tuple[int, float] | None = (
+            None  # steps and seconds of training when this recorder was first asked
+        )
+        self._spent = 0.0  # seconds, since then
         self._last = 0.0
         chosen = _spread_over_classes(dataset.test.labels, min(JUDGES, evaluation_batch(dataset.image_size)))
         self._judges = next(iter(dataset.test.images.batches([chosen])))  # (N, 3, H, W) uint8
-        self._filter_layer = convolutions(network.model)[0]
+        run_layers = list_layers(network.model, dataset.image_size, channels=len(dataset.mean))
+        self._kernels = [layer.name for layer in run_layers if layer.kind == "Conv2d"]
+        self._relus = [layer.name for layer in run_layers if layer.kind == "ReLU"]
+        if not self._kernels:
+            raise UsageError(f"{network.name} has no convolution to film; train it without a film")
+        self._filter_layer = self._kernels[0]
         self._map_layers = [self._filter_layer, *layer_aliases(network.model).values()]
         probes = chosen[:PROBES]
         self._probes = len(probes)
-        info = FilmInfo(
+        self._info = FilmInfo(
             self._filter_layer,
             self._map_layers,
             self._judges[: self._probes].numpy(),
             probes.tolist(),
             dataset.test.labels[probes].tolist(),
         )
-        with _said_if_refused():
-            write_info(run, info)
         self._weights_due = self._choose_weights()
 
     def due(self, step: int, *, seconds: float) -> bool:
@@ -94,22 +99,33 @@ class Recorder:
 
         Frames that the budget has no room for are left out, but never a phase's first or last.
         """
+        first, before = self._began = self._began or (step, seconds)
         if step not in self._due:
             return False
-        if step in self._borders:
+        if step in self._borders or step == first:
             return True
-        whole = max(seconds - self._spent, 0.0) / step * self._total  # what the training takes without the film
-        share = (self._due.index(step) + 1) / len(self._due)  # so that it is not the last frames that are left out
-        return self._spent + self._last <= BUDGET * whole * share
+        rate = max(seconds - before - self._spent, 0.0) / (step - first)  # seconds a step takes without the film
+        due = [each for each in self._due if each >= first]
+        share = (due.index(step) + 1) / len(due)  # so that it is not the last frames that are left out
+        return self._spent + self._last <= BUDGET * rate * (self._total - first) * share
 
     def take(self, step: int) -> Iterator[tuple[EventKind, dict[str, Any]]]:
-        """Write a frame, and yield the kind and data of each event that tells of it: "film", and perhaps "alarm"."""
+        """Write a frame, and yield the kind and data of each event that tells of it: "film", and perhaps "alarm".
+
+        A disk that refuses ends the film with an alarm, and the training goes on.
+        """
         began = time.monotonic()
         frame = self._look(step)
-        with _said_if_refused():
+        try:
+            if not self._spent:
+                write_info(self._run, self._info)
             size = write_frame(self._run, frame)
             if weights := step in self._weights_due:
                 size += write_quickly(weights_path(self._run, step), _half_precision(self._network.model))
+        except OSError as error:
+            self._due = []
+            yield "alarm", {"what": "film", "message": f"the film ends here, it cannot be written: {error.strerror}"}
+            return
         seconds = time.monotonic() - began
         self._spent += seconds
         self._last = seconds
@@ -126,7 +142,6 @@ class Recorder:
         """One pass of the judges through the model, and its weights."""
         model = self._network.model
         head = head_name(model)
-        relus = [name for name, module in model.named_modules() if isinstance(module, nn.ReLU)]
         maps: dict[str, np.ndarray] = {}
         layers: dict[str, dict[str, Any]] = {}
         logits = np.zeros(0)
@@ -141,7 +156,7 @@ class Recorder:
                     height, width = (min(MAP_SIDE, side) for side in shown.shape[2:])
                     shown = F.adaptive_avg_pool2d(shown, (height, width))
                 maps[name] = _small(shown)
-            if name in relus:
+            if name in self._relus:
                 active = (output > 0).float().flatten(2) if output.ndim > 2 else (output > 0).float()[:, :, None]
                 layers[name] = {
                     "name": name,
@@ -153,9 +168,9 @@ class Recorder:
 
         inputs = like_model(model, self._judges.float() / 255)
         with frozen_eval(model), torch.no_grad():
-            observed = dict.fromkeys([*self._map_layers, *relus, head])
+            observed = dict.fromkeys([*self._map_layers, *self._relus, head])
             observe_outputs(model, self._network.normalize(inputs), observed, see)
-            for name in convolutions(model):
+            for name in self._kernels:
                 weight = model.get_submodule(name).get_parameter("weight")
                 norm = _rounded(weight.float().norm())
                 layers[name] = {"name": name, "kind": "Conv2d", "channels": len(weight), "weight_norm": norm}
@@ -170,17 +185,6 @@ class Recorder:
         if room < 2:
             return set()
         return {self._due[round(place)] for place in np.linspace(0, len(self._due) - 1, room)}
-
-
-@contextmanager
-def _said_if_refused() -> Generator[None]:
-    """Raise ResourceError, in one line, where the disk refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise ResourceError(
-            f"cannot write the film: {error.strerror}; make room and go on with: convscope resume RUN"
-        ) from error
 
 
 def _spread_over_classes(labels: Tensor, count: int) -> Tensor:

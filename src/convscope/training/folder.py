@@ -122,12 +122,13 @@ def lock_run(path: Path) -> Generator[None]:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        who = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
+        who = owner.read_text(encoding="utf-8").partition("\n")[0] if owner.is_file() else "another process"
         raise BusyError(f"{path} is being trained by {who}; wait for it, or name another --out") from None
     except OSError as error:
         raise ResourceError(f"cannot write to {path}: {error.strerror}; name another folder with --out") from error
     try:
-        owner.write_text(f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}", encoding="utf-8")
+        who = f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}"
+        owner.write_text(f"{who}\n{path.resolve()}", encoding="utf-8")  # a copy of the folder is nobody's
         yield
     finally:
         owner.unlink(missing_ok=True)

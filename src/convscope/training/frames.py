@@ -64,7 +64,9 @@ def read_info(run: Path) -> FilmInfo | None:
     try:
         said = json.loads((folder / _INFO).read_bytes())
         return FilmInfo(images=load((folder / _PROBES).read_bytes())["images"], **said)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if any(folder.glob("step-*.safetensors")):
+            raise CheckpointError(f"{error.filename} is missing, without which the film cannot be read") from error
         return None
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{folder / _INFO} is damaged: {error}") from error

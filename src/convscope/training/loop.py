@@ -159,7 +159,8 @@ def train(
                 test = evaluate(network, dataset.test, device=device, precision=precision)
                 if not math.isfinite(test.loss):
                     raise NumericsError(
-                        f"the test loss is {test.loss} after step {at.step} ({where}); {advice(span.number)}"
+                        f"the test loss is {test.loss} after step {at.step} ({where}); {advice(span.number)}",
+                        step=at.step,
                     )
                 yield event(
                     "eval",
@@ -249,7 +250,7 @@ def _set_modes(model: nn.Module, *, freeze: bool) -> None:
 def _check_weights(model: nn.Module, *, step: int, phase: int) -> None:
     for name, weight in model.state_dict().items():
         if weight.is_floating_point() and not weight.isfinite().all():
-            raise NumericsError(f"{name} is no longer finite after step {step}; {advice(phase)}")
+            raise NumericsError(f"{name} is no longer finite after step {step}; {advice(phase)}", step=step)
 
 
 def _describe(span: Span, *, steps_per_epoch: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Meter:
         bad = next((index for index, loss in enumerate(losses) if not math.isfinite(loss)), None)
         if bad is not None:
             first = step - len(losses) + bad + 1
-            raise NumericsError(f"the loss is {losses[bad]} at step {first} ({where}); {advice(phase)}")
+            raise NumericsError(f"the loss is {losses[bad]} at step {first} ({where}); {advice(phase)}", step=first)
         images = self._images
         seconds = max(time.monotonic() - self._started, 1e-9)
         loss = sum(losses) / len(losses) * images  # every batch is equally large

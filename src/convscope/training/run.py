@@ -34,6 +34,7 @@ from convscope.training.engine import (
     resolve_precision,
     select_device,
 )
+from convscope.training.film import WEIGHTS_BYTES
 from convscope.training.folder import FORMAT, EventLog, create_run, find_run, lock_run, read_config, read_events
 from convscope.training.loop import TrainingState, train
 from convscope.training.recipes import recipe_from_mapping
@@ -132,7 +133,7 @@ def start_run(
     """
     where = select_device(device)
     model = _initial_model(recipe, weights, dataset.class_names, say=say)
-    _check_room(path, model)
+    _check_room(path, model, film=film)
     with lock_run(path):
         config = {
             "format": FORMAT,
@@ -235,7 +236,8 @@ def _train_in(
             ) from error
         except NumericsError as error:
             last = read_events(run.path)[-1]
-            log.append(Event("alarm", last.step, last.time, {"what": "not finite", "message": str(error)}))
+            step = last.step if error.step is None else error.step
+            log.append(Event("alarm", step, last.time, {"what": "not finite", "message": str(error)}))
             raise
 
 
@@ -309,14 +311,14 @@ def _describe_dataset(dataset: Dataset, options: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _check_room(path: Path, model: nn.Module) -> None:
-    """Raise ResourceError where three checkpoints would not fit: two are kept while a third is written."""
-    needed = 3 * checkpoint_bytes(model)
+def _check_room(path: Path, model: nn.Module, *, film: bool) -> None:
+    """Raise ResourceError where film and three checkpoints would not fit: two are kept while a third is written."""
+    needed = 3 * checkpoint_bytes(model) + (WEIGHTS_BYTES if film else 0)
     there = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
     if free < needed:
         raise ResourceError(
-            f"{free / 1e6:.0f} MB free at {path}, {needed / 1e6:.0f} MB needed for checkpoints; "
+            f"{free / 1e6:.0f} MB free at {path}, {needed / 1e6:.0f} MB needed for checkpoints and film; "
             "make room or name another folder with --out"
         )
 

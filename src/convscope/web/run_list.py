@@ -139,12 +139,15 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def is_training(path: Path) -> bool:
-    """Whether the process that noted itself as the folder's owner lives.
+    """Whether the process that noted itself as the owner of this folder, not of one that it is a copy of, lives.
 
     The lock itself is left alone: whoever tries it holds it for a moment, and a training would be refused.
     """
     try:
-        _, number, _, date, clock = (path / ".owner").read_text(encoding="utf-8").split()
+        who, _, folder = (path / ".owner").read_text(encoding="utf-8").partition("\n")
+        if folder != str(path.resolve()):
+            return False
+        _, number, _, date, clock = who.split()
         since = datetime.strptime(f"{date} {clock}", "%Y-%m-%d %H:%M:%S").timestamp()
         return psutil.Process(int(number)).create_time() < since + 2  # else it is another process by now
     except (OSError, ValueError, OverflowError, psutil.Error):

@@ -86,7 +86,18 @@ def start_beside(folder: Path, *, open_browser: bool, say: Callable[[str], None]
     It outlives this process by a minute, or as long as a page is open, and neither can harm the other. Where it does
     not start, `say` is called with one line, and None returned.
     """
-    command = [sys.executable, "-m", "convscope", "watch", str(folder), "--port", "0", "--follow", str(os.getpid())]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "convscope",
+        "watch",
+        str(folder),
+        "--port",
+        "0",
+        "--follow",
+        str(os.getpid()),
+    ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile() as errors:
