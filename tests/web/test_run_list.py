@@ -70,10 +70,18 @@ def test_a_run_whose_process_died_or_is_another_by_now_is_not_running(tmp_path: 
         ("process 1", False),
         (f"process {'9' * 30} since 2026-01-01 00:00:00", False),
     ):
-        (run / ".owner").write_text(text, encoding="utf-8")
+        (run / ".owner").write_text(f"{text}\n{run}", encoding="utf-8")
         assert run_list.is_training(run) is expected, text
     (run / ".owner").write_bytes(b"\xff")
     assert not run_list.is_training(run)
+
+
+def test_a_copy_of_a_run_that_is_trained_is_not(tmp_path: Path):
+    run = write_run(tmp_path / "run", [START])
+    with lock_run(run):
+        shutil.copytree(run, tmp_path / "copy")
+        assert run_list.is_training(run)
+        assert not run_list.is_training(tmp_path / "copy")
 
 
 def test_looking_never_takes_the_lock(tmp_path: Path):
