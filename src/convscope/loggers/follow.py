@@ -218,7 +218,7 @@ def _config(run: Path) -> Mapping[str, Any]:
     return read_config(run) if (run / "run.json").is_file() else {}
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """An exception in one line that is not too long for a terminal."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:299]}…"
