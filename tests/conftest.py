@@ -13,7 +13,6 @@ HOUSES = (
     "methods",
     "models",
     "paint",
-    "relu_rules",
     "report",
     "training",
     "web",
@@ -23,10 +22,10 @@ install_import_hook([f"convscope.{house}" for house in HOUSES], f"{typechecker._
 
 @pytest.fixture(autouse=True, scope="session")
 def quick_reports():
-    """Reports are drawn whole in tests, but in few steps."""
+    """Reports are drawn whole in tests, but in few steps and of few channels."""
     from convscope.report import sections
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"ASCENT_STEPS": 2, "INVERSION_STEPS": 2, "SAMPLES": 2}.items():
+        for name, value in {"ASCENT_STEPS": 2, "INVERSION_STEPS": 2, "SAMPLES": 2, "MAPS": 8, "ROWS": 2}.items():
             patch.setattr(sections, name, value)
         yield

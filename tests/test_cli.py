@@ -76,8 +76,8 @@ def test_a_finished_run_can_be_resumed_and_reported_again(finished, capsys):
     assert (finished / "events.jsonl").read_bytes() == before
     assert (finished / "report.html").exists()
     (finished / "report.html").unlink()
-    assert call("report", finished, "--quiet") == 0
-    assert (finished / "report.html").exists()
+    assert call("report", finished, "--quiet", "--format", "md") == 0
+    assert (finished / "report.md").exists()
 
 
 def test_every_method_draws(finished, tmp_path, capsys):

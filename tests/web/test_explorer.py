@@ -33,6 +33,9 @@ from convscope.web.explorer import Explorer
 from tests.web.served import read_stream
 from tests.web.tiny_explorer import CLASSES, exploring, tiny_dataset, tiny_explorer, tiny_network
 
+# The explorer's lanes are stopped wherever they are, also while a file is being opened.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 PATIENCE = 30.0
 
 

@@ -17,6 +17,9 @@ from convscope.web.explorer import POSTS, Explorer
 from tests.web.strangers import FOREIGN_HOSTS, FOREIGN_ORIGINS, HOST, METHODS, PORT, TOKEN, ask, cookie
 from tests.web.tiny_explorer import tiny_explorer
 
+# The explorer's lanes are stopped wherever they are, also while a file is being opened.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 OWN = {"origin": f"http://{HOST['host']}"}
 
 

@@ -14,6 +14,9 @@ from convscope.web import explorer_work
 from convscope.web.explorer_work import Closed, Lane, copied
 from tests.web.tiny_explorer import tiny_network
 
+# The explorer's lanes are stopped wherever they are, also while a file is being opened.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def lane() -> Iterator[Lane]:
