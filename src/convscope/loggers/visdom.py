@@ -20,6 +20,7 @@ from PIL import Image
 from convscope.errors import ResourceError
 from convscope.loggers.follow import FramePixels
 from convscope.loggers.readings import as_text, scalars, sentence
+from convscope.thinning import thin_rows
 from convscope.types import Event
 
 SECONDS = 10.0
@@ -105,7 +106,7 @@ class Visdom:
         for name in names:
             curve = self._curves[name]
             if curve.steps:
-                rows = _rows_to_draw(np.array(curve.values), points=POINTS)
+                rows = thin_rows(np.array(curve.steps, float), {name: np.array(curve.values, float)}, points=POINTS)
                 x, y = ([points[row] for row in rows] for points in curve)
                 title = name.rpartition("/")[2].replace("_", " ")
                 traces.append({"type": "scatter", "mode": "lines", "name": title, "x": x, "y": y})
@@ -155,16 +156,3 @@ def _shade(first: int, last: int) -> dict[str, Any]:
     """Every second phase as a grey stretch behind the curves."""
     place = {"xref": "x", "yref": "paper", "x0": first, "x1": last, "y0": 0, "y1": 1}
     return {"type": "rect", **place, "fillcolor": "#22242b", "opacity": 0.08, "line": {"width": 0}}
-
-
-def _rows_to_draw(values: np.ndarray, *, points: int) -> list[int]:
-    """The rows of a curve (N,) to draw: all, or of each of `points` / 2 stretches the smallest and the largest.
-
-    >>> _rows_to_draw(np.array([5, 1, 2, 3, 9, 4, 4, 0]), points=4)
-    [0, 1, 4, 7]
-    """
-    if len(values) <= points:
-        return list(range(len(values)))
-    stretches = np.array_split(np.arange(len(values)), points // 2)
-    extremes = {int(rows[place]) for rows in stretches for place in (values[rows].argmin(), values[rows].argmax())}
-    return sorted({0, len(values) - 1} | extremes)

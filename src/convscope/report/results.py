@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convscope.film.story import OPTIMIZERS
+from convscope.film.story import optimizer_name
 from convscope.hooks import frozen_eval, like_model
 from convscope.training.evaluate import evaluation_batch
 from convscope.types import Dataset, Event, Network
@@ -60,7 +60,7 @@ def phase_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
         within = [event for event in evals if phase["first_step"] < event.step <= phase["last_step"]]
         row = {
             **phase,
-            "optimizer": OPTIMIZERS.get(phase["optimizer"], phase["optimizer"]),
+            "optimizer": optimizer_name(phase["optimizer"]),
             "steps": phase["last_step"] - phase["first_step"],
             "start": before[-1]["test_accuracy"] if before else None,
             "finish": within[-1].data["test_accuracy"] if within else None,
