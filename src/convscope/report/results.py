@@ -60,7 +60,7 @@ def phase_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
         within = [event for event in evals if phase["first_step"] < event.step <= phase["last_step"]]
         row = {
             **phase,
-            "optimizer": optimizer_name(phase["optimizer"]),
+            "optimizer": optimizer_name(phase),
             "steps": phase["last_step"] - phase["first_step"],
             "start": before[-1]["test_accuracy"] if before else None,
             "finish": within[-1].data["test_accuracy"] if within else None,
