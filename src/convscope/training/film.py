@@ -69,9 +69,7 @@ class Recorder:
         self._borders = {spans[0].first, *(span.last for span in spans)}
         self._total = spans[-1].last
         self._alarmed: set[str] = set()
-        self._began: tuple[int, float] | None = (
-            None  # steps and seconds of training when this recorder was first asked
-        )
+        self._began: tuple[int, float] | None = None  # the step and the seconds at which it was first asked
         self._spent = 0.0  # seconds, since then
         self._last = 0.0
         chosen = _spread_over_classes(dataset.test.labels, min(JUDGES, evaluation_batch(dataset.image_size)))
