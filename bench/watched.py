@@ -17,7 +17,7 @@ from bench.top_images import noise
 from convscope.training.recipes import get_recipe, override_recipe
 from convscope.training.run import start_run
 from convscope.types import Dataset, Recipe
-from convscope.web.watch import start_beside
+from convscope.web.dashboard.watch import start_beside
 
 TEST_IMAGES = 100
 

@@ -154,7 +154,7 @@ def watch(
     follow
         End with the process of that number, and the last page.
     """
-    from convscope.web.watch import watch as watch_folder
+    from convscope.web.dashboard.watch import watch as watch_folder
 
     watch_folder(folder, port=port, open_browser=not no_open, say=print_address, warn=say, follow=follow)
 

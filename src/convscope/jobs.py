@@ -122,7 +122,7 @@ def remembered_loggers(path: Path) -> list[str]:
 
 def watch_beside(folder: Path, output: Output) -> None:
     """Start the dashboard of a folder, and print its address."""
-    from convscope.web.watch import start_beside
+    from convscope.web.dashboard.watch import start_beside
 
     address = start_beside(folder, open_browser=sys.stderr.isatty(), say=say)
     if address and output.json:

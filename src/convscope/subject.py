@@ -171,7 +171,7 @@ def explore_network(
     name: str, images: Path | None, flags: SubjectFlags, output: Output, *, port: int | None, open_browser: bool
 ) -> None:
     """Open a network in the browser until Ctrl-C, with a run's own images, those of a folder, or what is uploaded."""
-    from convscope.web.explore import explore
+    from convscope.web.explorer.explore import explore
 
     subject = open_subject(name, flags)
     weights = ("--weights", flags.weights) if flags.weights else ()

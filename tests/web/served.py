@@ -15,8 +15,8 @@ from starlette.applications import Starlette
 
 from convscope.training.folder import EventLog
 from convscope.types import Event
-from convscope.web.dashboard import Dashboard
-from convscope.web.log_parts import AXES, MEASURED
+from convscope.web.dashboard.log_parts import AXES, MEASURED
+from convscope.web.dashboard.routes import Dashboard
 from convscope.web.server import serve
 
 CONFIG: dict[str, Any] = {

@@ -24,10 +24,11 @@ from hypothesis import strategies as st
 from starlette.routing import Route
 
 from convscope.errors import UsageError
-from convscope.web import guard, server, watch
-from convscope.web.dashboard import Dashboard
+from convscope.web import guard, server
+from convscope.web.dashboard import watch
+from convscope.web.dashboard.routes import Dashboard
+from convscope.web.dashboard.run_list import run_id
 from convscope.web.guard import HEADERS, read_secret
-from convscope.web.run_list import run_id
 from tests.web.served import START, append, opened, port_of, read_stream, serving, train_event, write_run
 from tests.web.strangers import FOREIGN_HOSTS, FOREIGN_ORIGINS, HOST, METHODS, PORT, TOKEN, ask, cookie
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from convscope.data.memory import dataset_in_memory
 from convscope.types import Dataset, Network
-from convscope.web.explored import Explored
-from convscope.web.explorer import POSTS, Explorer
+from convscope.web.explorer.explored import Explored
+from convscope.web.explorer.routes import POSTS, Explorer
 from tests.web.served import opened, serving_app
 
 CLASSES = ("cat", "<script>alert(1)</script>", 'dog" onload="x')

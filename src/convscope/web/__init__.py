@@ -1,1 +1,1 @@
-"""What is looked at live in a browser: the server, and the dashboard that watches trainings."""
+"""What is looked at live in a browser: the server with its guard, and the two sites that it shows."""

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from convscope.errors import UsageError
+from convscope.web.dashboard.run_answers import Missing
 from convscope.web.guard import refuse
-from convscope.web.run_answers import Missing
 
 EVERYWHERE = 1e300
 

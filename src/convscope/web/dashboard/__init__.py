@@ -1,0 +1,1 @@
+"""The dashboard: the runs of a folder, watched live in the browser."""

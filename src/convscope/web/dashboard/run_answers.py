@@ -1,0 +1,74 @@
+"""What the dashboard tells of a run's numbers: thinned series, confusion matrices, everything as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import orjson
+
+from convscope.errors import ConvscopeError
+from convscope.thinning import thin_rows
+from convscope.web.dashboard.log_parts import MEASURED, read_events_of, whole_lines
+from convscope.web.dashboard.run_list import WatchedRun
+
+NUMBERS = ("epoch", "phase", *MEASURED["train"], *MEASURED["eval"])
+
+
+class Missing(ConvscopeError):
+    """What was asked for is not there."""
+
+
+def answer_series(run: WatchedRun, axis: str, points: int, low: float, high: float) -> bytes:
+    """The run's numbers between two places on an axis, as JSON, thinned to about so many points a column.
+
+    `position` is how far into the log they reach, of which `generation` is the name; `total` counts "train" events.
+    """
+    generation, position, columns = run.log.snapshot()
+    answer: dict[str, Any] = {"generation": generation, "position": position, "total": len(columns["train"]["step"])}
+    for kind, names in MEASURED.items():
+        found = columns[kind]
+        rows = thin_rows(found[axis], {name: found[name] for name in names}, points=points, low=low, high=high)
+        answer[kind] = {name: values[rows] for name, values in found.items()}
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def find_confusion(run: WatchedRun, step: int) -> dict[str, Any]:
+    """The confusion matrix of the newest evaluation at or before a step that has one; None where there is none.
+
+    An older log has none at all: no error, which a browser would tell of in its console at each step.
+    """
+    for at, matrix in run.log.confusions(step):
+        if matrix is not None:
+            return {"step": at, "matrix": matrix}
+    return {"step": None, "matrix": None}
+
+
+def open_log(run: WatchedRun) -> BinaryIO:
+    """The run's log. Raises Missing."""
+    try:
+        return run.log.path.open("rb", buffering=0)
+    except OSError as error:
+        raise Missing(f"the log of {run.name} cannot be read: {error.strerror}") from error
+
+
+def write_csv(log: BinaryIO) -> Iterator[str]:
+    """All "train" and "eval" events of a log as CSV, a part at a time; closes the log."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("kind", "step", "time", *NUMBERS))
+    place = 0
+    with log:
+        while lines := whole_lines(log.fileno(), place):
+            place += len(lines)
+            for _, event in read_events_of(lines):
+                if event["kind"] in MEASURED:
+                    values = (event["data"].get(name) for name in NUMBERS)
+                    numbers = (value if isinstance(value, int | float) else None for value in values)
+                    writer.writerow((event["kind"], event["step"], event["time"], *numbers))
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()

@@ -1,0 +1,102 @@
+"""What the explorer's routes share: lanes to compute in, what addresses name, pictures as answers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from convscope.errors import UsageError
+from convscope.relu_rules import RULES, Rule
+from convscope.types import Network
+from convscope.web.answers import as_json, whole_number
+from convscope.web.explorer.explored import Explored
+from convscope.web.explorer.looks import Drawn
+from convscope.web.explorer.pictures import bare_png, whole_png
+from convscope.web.explorer.work import Lane
+
+Value = TypeVar("Value")
+
+
+class Desk:
+    """Takes what pages ask for to the thread that computes it."""
+
+    def __init__(self, explored: Explored, network: Network) -> None:
+        self.explored = explored
+        self._clicks = Lane(network, name="clicks")
+        self._asked = Lane(network, name="asked")
+
+    async def click(self, request: Request, work: Callable[[Network], Value]) -> Value:
+        """What is wanted at once."""
+        return await self._clicks.do(work, gone=request.is_disconnected)
+
+    async def ask(self, request: Request, work: Callable[[Network], Value]) -> Value:
+        """What may take seconds, beside what is wanted at once."""
+        return await self._asked.do(work, gone=request.is_disconnected)
+
+    def prepare(self, click: Callable[[Network], object]) -> None:
+        """Do this before the first click."""
+        self._clicks.put(click)
+
+    async def order(self, work: Callable[[Network], object], *, patience: float = 0.0) -> None:
+        """What is to be found, though the answer waits for it no longer than so many seconds."""
+        found = asyncio.wrap_future(self._asked.put(work))
+        found.add_done_callback(lambda done: done.cancelled() or done.exception())  # the page asks again, or not
+        await asyncio.wait({found}, timeout=patience)
+
+    def close(self) -> None:
+        """Take nothing more, and give up what is being done."""
+        self._clicks.close()
+        self._asked.close()
+
+    def join(self) -> None:
+        """Wait until the threads have ended."""
+        self._clicks.join()
+        self._asked.join()
+
+    def layer(self, request: Request) -> str:
+        """The layer that the address names. Raises Missing."""
+        return self.explored.layer(request.path_params["layer"])
+
+    def layer_and_channel(self, request: Request) -> tuple[str, int]:
+        """The layer and channel that the address names. Raises Missing."""
+        layer = self.layer(request)
+        return layer, self.explored.channel(layer, request.path_params["channel"])
+
+    def target(self, request: Request) -> int | None:
+        """The class that the address names; None where it names none. Raises UsageError."""
+        if "class" not in request.query_params:
+            return None
+        return whole_number(request, "class", 0, range(max(1, len(self.explored.class_names))))
+
+
+def read_rule(request: Request, default: Rule) -> Rule:
+    """The rule that the address names. Raises UsageError."""
+    rule = request.query_params.get("rule", default)
+    if rule not in RULES:
+        raise UsageError(f'no rule "{rule[:30]}"; allowed: {", ".join(RULES)}')
+    return rule
+
+
+def waiting() -> Response:
+    """The answer where a picture is not drawn yet; the page is told when it is."""
+    return as_json({"waiting": True}, status=202)
+
+
+def drawn_answer(request: Request, drawn: Drawn, *, name: str = "") -> Response:
+    """A tile for the page, or the whole picture with captions to keep."""
+    download = "download" in request.query_params
+    data = whole_png(drawn.picture, drawn.command) if download else bare_png(drawn.picture, [drawn.tile])
+    return picture_answer(request, data, name or drawn.picture.name)
+
+
+def picture_answer(request: Request, data: bytes, name: str) -> Response:
+    """A PNG with a name to keep it under."""
+    kept = "attachment" if "download" in request.query_params else "inline"
+    safe = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:100]
+    headers = {"content-disposition": f'{kept}; filename="{safe}.png"'}
+    return Response(data, media_type="image/png", headers=headers)

@@ -1,0 +1,202 @@
+"""What the explorer tells of a layer's channels: the table, one channel's evidence, its pictures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from convscope.methods.ablation import ablate
+from convscope.methods.connections import Connections, find_connections
+from convscope.methods.filters import filters
+from convscope.methods.layer_table import ChannelRow, make_layer_table
+from convscope.methods.maximize import maximize
+from convscope.methods.tally import LayerSurvey
+from convscope.methods.top_images import SELECTIVE
+from convscope.types import Network
+from convscope.web.dashboard.run_answers import Missing
+from convscope.web.explorer.behind import Behind
+from convscope.web.explorer.explored import Explored
+from convscope.web.explorer.looks import Drawn, Memory
+from convscope.web.explorer.patterns import Patterns
+from convscope.web.explorer.tops import TopImages
+
+KEPT_BYTES = 200_000_000
+VARIANTS = 4
+STRONGEST = 8
+
+
+class Channels:
+    """The layers' channels, from what the background has found so far."""
+
+    def __init__(self, explored: Explored, behind: Behind, patterns: Patterns, tops: TopImages) -> None:
+        self._explored = explored
+        self._patterns = patterns
+        self._tops = tops
+        self._behind = behind
+        self._kept = Memory(KEPT_BYTES)
+
+    def table(self, network: Network, layer: str) -> dict[str, Any]:
+        """A row for each channel, None while the survey is not there, and which pictures there are."""
+        self._behind.look_at(layer)
+        described = self._explored.by_name[layer]
+        survey = self._behind.surveys.get(layer)
+        drawn = self._behind.steps_drawn(network, layer)
+        rows = survey and [_row(row, steps) for row, steps in zip(make_layer_table(survey), drawn, strict=True)]
+        if survey is None:
+            self._behind.want_survey(layer)
+        return {
+            "name": layer,
+            "alias": described["alias"],
+            "kind": described["kind"],
+            "channels": described["channels"],
+            "shape": described["shape"],
+            "rows": rows or None,
+            "drawn_steps": drawn,
+            "pictures": self._pictures(layer),
+            "commands": {
+                "pattern": self._explored.command("maximize", layer=layer, channel="all"),
+                "top-image": self._explored.command("top-images", layer=layer, channel="all"),
+                "filter": self._explored.command("filters", layer=layer),
+            },
+        }
+
+    def _pictures(self, layer: str) -> list[str]:
+        """What a channel of the layer can be shown as."""
+        described = self._explored.by_name[layer]
+        found = ["pattern"]
+        found += ["top-image"] if self._explored.surveyed is not None else []
+        found += ["filter"] if "Conv" in described["kind"] and not described["block"] else []
+        return found
+
+    def describe(self, network: Network, layer: str, channel: int) -> dict[str, Any]:
+        """One channel's evidence but for what takes long; its connections are None until they are found."""
+        explored = self._explored
+        self._behind.look_at(layer)
+        survey, drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)[channel]
+        if survey is None:
+            self._behind.want_survey(layer)
+        links = self.links(layer, channel)
+        named = {"layer": layer, "channel": channel}
+        return {
+            "layer": layer,
+            "channel": channel,
+            "drawn_steps": drawn,
+            "numbers": {**self._patterns.numbers(network, layer, channel, drawn), **_numbers(survey, channel)},
+            "badges": self._badges(survey, channel),
+            "classes": self._classes(survey, channel),
+            "histogram": _histogram(survey, channel),
+            "top": self._tops.describe(network, survey, layer, channel),
+            "incoming": links and [asdict(each) for each in links.incoming],
+            "outgoing": links and [asdict(each) for each in links.outgoing],
+            "notes": list(links.notes) if links else [],
+            "pictures": self._pictures(layer),
+            "commands": {
+                "pattern": explored.command("maximize", **named),
+                "variants": explored.command("maximize", **named, variants=VARIANTS),
+                "top": explored.command("top-images", **named, reconstructions=True),
+                "filter": explored.command("filters", **named),
+            },
+        }
+
+    def links(self, layer: str, channel: int) -> Connections | None:
+        """A channel's connections, where they were found."""
+        return self._kept.find((layer, channel, "links"), Connections)
+
+    def find_links(self, network: Network, layer: str, channel: int) -> None:
+        """Find a channel's strongest connections, which `describe` then tells."""
+        self._kept.get(
+            (layer, channel, "links"),
+            lambda: find_connections(network, layer, channel, count=STRONGEST),
+            size=lambda _: 10_000,
+        )
+
+    def filter(self, network: Network, layer: str, channel: int) -> Drawn:
+        """A channel's filter: the first convolution's as an image, the strongest slice of a deeper one."""
+        if "filter" not in self._pictures(layer):
+            raise Missing(f"{layer} is no convolution, so it has no filters")
+        picture = self._kept.get(
+            (layer, channel, "filter"),
+            lambda: filters(network, layer, channel, inputs=9),
+            size=lambda picture: picture.values.nbytes,
+        )
+        return Drawn(picture, 0, self._explored.command("filters", layer=layer, channel=channel, inputs=9))
+
+    def variants(self, network: Network, layer: str, channel: int) -> Drawn:
+        """Patterns of one channel that are unlike each other."""
+        picture = self._kept.get(
+            (layer, channel, "variants"),
+            lambda: maximize(network, layer, channel, self._explored.surveyed, variants=VARIANTS),
+            size=lambda picture: picture.values.nbytes,
+        )
+        return Drawn(picture, 0, self._explored.command("maximize", layer=layer, channel=channel, variants=VARIANTS))
+
+    def ablation(self, network: Network, layer: str, channel: int) -> dict[str, Any]:
+        """What the network loses without a channel."""
+        dataset = self._explored.images_with_labels()
+
+        def make() -> dict[str, Any]:
+            found = ablate(network, layer, channel, dataset)
+            return {
+                "classes": list(dataset.class_names),
+                "removed_at": found.removed_at,
+                "accuracy_before": found.accuracy_before.tolist(),
+                "accuracy": found.accuracy[0].tolist(),
+                "accuracy_change": float(found.accuracy_change[0]),
+                "loss_change": float(found.loss_change[0]),
+                "counts": found.counts.tolist(),
+            }
+
+        return self._behind.kept(f"ablation/{layer}-{channel}", make)
+
+    def _badges(self, survey: LayerSurvey | None, channel: int) -> list[str]:
+        """What is special about a channel, in words."""
+        if survey is None:
+            return []
+        row = make_layer_table(survey)[channel]
+        names = self._explored.class_names
+        chosen = {
+            "dead": row.dead,
+            f"duplicate of {row.duplicate_of}": row.duplicate_of is not None,
+            f"selective for {names[row.favourite]}" if row.favourite < len(names) else "": self._has_classes
+            and row.selectivity >= SELECTIVE
+            and not row.dead,
+        }
+        return [badge for badge, holds in chosen.items() if holds]
+
+    @property
+    def _has_classes(self) -> bool:
+        return self._explored.dataset is not None
+
+    def _classes(self, survey: LayerSurvey | None, channel: int) -> list[list[Any]]:
+        """For each class the channel's mean activity over its images."""
+        dataset = self._explored.dataset
+        if survey is None or dataset is None:
+            return []
+        means = survey.class_means[:, channel].tolist()
+        return [[name, mean] for name, mean in zip(dataset.class_names, means, strict=True)]
+
+
+def _row(row: ChannelRow, steps: int) -> dict[str, Any]:
+    """A channel's row for the page."""
+    told = asdict(row)
+    del told["class_means"]
+    return {**told, "share_active": 1 - told.pop("share_of_zeros"), "drawn_steps": steps}
+
+
+def _numbers(survey: LayerSurvey | None, channel: int) -> dict[str, Any]:
+    """A channel's row but for what has a place of its own."""
+    if survey is None:
+        return {}
+    told = _row(make_layer_table(survey)[channel], 0)
+    return {key: value for key, value in told.items() if key not in ("channel", "drawn_steps")}
+
+
+def _histogram(survey: LayerSurvey | None, channel: int) -> dict[str, Any] | None:
+    """How the images' maxima are spread."""
+    if survey is None:
+        return None
+    low, high = survey.histogram_range[channel]
+    counts = survey.histogram[channel].tolist()
+    return {"edges": np.linspace(low, high, len(counts) + 1).tolist(), "counts": counts}

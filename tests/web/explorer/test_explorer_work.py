@@ -1,0 +1,153 @@
+"""The explorer's threads do the newest first, each on a model of its own, and leave what nobody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from convscope.types import Network
+from convscope.web.explorer import work
+from convscope.web.explorer.work import Closed, Lane, copied
+from tests.web.tiny_explorer import tiny_network
+
+# The explorer's lanes are stopped wherever they are, also while a file is being opened.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture
+def lane() -> Iterator[Lane]:
+    lane = Lane(tiny_network(), name="test")
+    yield lane
+    lane.close()
+
+
+def test_the_newest_is_done_first(lane: Lane):
+    busy, free, done = threading.Event(), threading.Event(), list[str]()
+
+    def block(network: Network) -> None:
+        busy.set()
+        free.wait(10)
+
+    first = lane.put(block)
+    assert busy.wait(10)
+    waiting = [lane.put(lambda network, name=name: done.append(name)) for name in "abc"]
+    free.set()
+    for each in (first, *waiting):
+        each.result(10)
+    assert done == ["c", "b", "a"]
+
+
+def test_too_much_that_waits_costs_the_oldest(lane: Lane, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(work, "MOST_WAITING", 2)
+    busy, free, done = threading.Event(), threading.Event(), list[str]()
+    lane.put(lambda network: (busy.set(), free.wait(10)))
+    assert busy.wait(10)
+    oldest, *others = (lane.put(lambda network, name=name: done.append(name)) for name in "abc")
+    free.set()
+    for each in others:
+        each.result(10)
+    assert oldest.cancelled()
+    assert done == ["c", "b"]
+
+
+def test_what_nobody_waits_for_is_not_done(lane: Lane, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(work, "LOOK_SECONDS", 0.01)
+    busy, free, done = threading.Event(), threading.Event(), list[str]()
+    lane.put(lambda network: (busy.set(), free.wait(10)))
+    assert busy.wait(10)
+
+    async def gone() -> bool:
+        return True
+
+    async def ask() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await lane.do(lambda network: done.append("left"), gone=gone)
+
+    asyncio.run(ask())
+    free.set()
+    lane.put(lambda network: done.append("kept")).result(10)
+    assert done == ["kept"]
+
+
+def test_an_error_reaches_who_asked_and_the_thread_goes_on(lane: Lane):
+    def fail(network: Network) -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        lane.put(fail).result(10)
+    assert lane.put(lambda network: 3).result(10) == 3
+
+
+def test_long_work_lets_others_in_between_its_parts(lane: Lane):
+    done: list[str] = []
+    inside = threading.Event()
+    wanted = threading.Event()
+
+    def gradient(network: Network) -> None:
+        image = torch.ones(1, 3, 8, 8, requires_grad=True)
+        network(image).sum().backward()
+        assert image.grad is not None
+        done.append("wanted")
+
+    def work(network: Network) -> None:
+        with torch.inference_mode():  # as in a survey
+            done.append("begin")
+            inside.set()
+            wanted.wait(10)
+            lane.catch_up()
+            done.append("end")
+
+    long = lane.put(work)
+    assert inside.wait(10)
+    asked = lane.put(gradient)
+    wanted.set()
+    long.result(10)
+    asked.result(10)
+    assert done == ["begin", "wanted", "end"]
+
+
+def test_a_closed_lane_does_nothing_more():
+    lane = Lane(tiny_network(), name="test")
+    busy, free = threading.Event(), threading.Event()
+    lane.put(lambda network: (busy.set(), free.wait(10)))
+    assert busy.wait(10)
+    later = lane.put(lambda network: 1)
+    lane.close()
+    free.set()
+    assert later.cancelled()
+    assert lane.closed
+
+
+def test_closing_a_lane_ends_what_it_does():
+    lane, begun = Lane(tiny_network(), name="test"), threading.Event()
+
+    def work(network: Network) -> None:
+        begun.set()
+        while True:
+            network(torch.zeros(1, 3, 8, 8))
+
+    endless = lane.put(work)
+    assert begun.wait(10)
+    lane.close()
+    lane.join()
+    assert isinstance(endless.exception(1), Closed)
+    assert lane.closed
+
+
+def test_copies_share_weights_but_neither_hooks_nor_modes():
+    network = tiny_network()
+    other = copied(network)
+    seen: list[int] = []
+    other.model[0].register_forward_hook(lambda *_: seen.append(1))  # pyright: ignore
+    network(torch.zeros(1, 3, 8, 8))
+    assert not seen
+    network.model.train()
+    assert not other.model.training
+    mine, its = (dict(each.model.named_parameters()) for each in (network, other))
+    for name, value in mine.items():
+        assert its[name].data_ptr() == value.data_ptr()
+        assert (value.requires_grad, its[name].requires_grad) == (True, False)
