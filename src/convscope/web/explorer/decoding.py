@@ -1,8 +1,8 @@
 """The process that decodes what people upload: nothing but this, with limits that the system enforces.
 
-It is started as `python -m convscope.web.explorer.decoding SIZE`. It reads an image's bytes, their number before them,
-from standard input and answers on standard output, again and again, until there is no more. An answer is a letter, the
-number of bytes that follow, and these: pixels (size, size, 3) uint8, or one line that says why not.
+It is started as `python -m convscope.web.explorer.decoding SIZE`. It reads an image's bytes, their number before
+them, from standard input and answers on standard output, again and again, until there is no more. An answer is a
+letter, the number of bytes that follow, and these: pixels (size, size, 3) uint8, or one line that says why not.
 """
 
 from __future__ import annotations
