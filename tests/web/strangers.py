@@ -55,3 +55,36 @@ FOREIGN_ORIGINS = [
     "http://127.0.0.1:8765, null", "file://", "http://127.0.0.1:8765@evil.com", "HTTP://127.0.0.1:8765", "chrome-extension://abc",
 ]  # fmt: skip
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WHATEVER"]
+
+PAYLOADS = [
+    "<script>ran(1)</script>", "</script><script>ran(2)</script>", "<img src=x onerror=ran(3)>", "<svg onload=ran(4)>",
+    "<svg><script>ran(5)</script></svg>", "<iframe srcdoc='<script>parent.ran(6)</script>'>", "<body onload=ran(7)>",
+    "<details open ontoggle=ran(8)>", "<input autofocus onfocus=ran(9)>", "<video><source onerror=ran(10)></video>",
+    "<a href='javascript:ran(11)'>x</a>", "javascript:ran(12)", "data:text/html,<script>ran(13)</script>",
+    "<math><mi xlink:href='javascript:ran(14)'>x</mi></math>", "<style>@import 'javascript:ran(15)'</style>",
+    "<link rel=stylesheet href='data:text/css,*{color:red}'>", "<base href='http://evil.example/'>",
+    "<meta http-equiv=refresh content='0;url=javascript:ran(18)'>", "<object data='javascript:ran(19)'></object>",
+    "<embed src='javascript:ran(20)'>", "<form action='javascript:ran(21)'><button>x</button></form>",
+    "{{ran(22)}}", "{{constructor.constructor('ran(23)')()}}", "${ran(24)}", "#{ran(25)}", "<%= ran(26) %>",
+    "{% raw %}<script>ran(27)</script>", "{{ self.__init__.__globals__ }}", "__proto__", "constructor", "toString",
+    "hasOwnProperty", "&lt;script&gt;ran(33)&lt;/script&gt;", "&#60;script&#62;ran(34)&#60;/script&#62;",
+    "%3Cscript%3Eran(35)%3C%2Fscript%3E", "\\u003cscript\\u003eran(36)\\u003c/script\\u003e", "<scr<script>ipt>ran(37)",
+    "<ScRiPt>ran(38)</sCrIpT>", "<script\x0c>ran(39)</script>", "<script\n>ran(40)</script>", "<img\tsrc=x\tonerror=ran(41)>",
+    "<!--<img src='--><img src=x onerror=ran(42)//'>", "<![CDATA[<script>ran(43)</script>]]>", "<?xml version='1.0'?><x/>",
+    "<noscript><p title='</noscript><img src=x onerror=ran(45)>'>", "<template><script>ran(46)</script></template>",
+    "<textarea><script>ran(47)</script></textarea>", "<title><script>ran(48)</script></title>",
+    "<svg><animate onbegin=ran(49) attributeName=x dur=1s>", "<img srcset='x 1x' onerror=ran(50)>",
+]  # fmt: skip
+INJECTIONS = [
+    *PAYLOADS,
+    '"><script>ran(51)</script>', "'><script>ran(52)</script>", '" onload="ran(53)', "' onmouseover='ran(54)",
+    '" autofocus onfocus="ran(55)', "' style='color:red", '"};ran(57);//', "'};ran(58);//", "');ran(59);//",
+    '");ran(60);//', "`;ran(61);`", "]]>;ran(62)", "*/ran(63)/*", "-->ran(64)<!--", "\u2028ran(65)\u2029",
+    "\ufeff<script>ran(66)</script>", "\u202egnp.exe", "ａ＜script＞ran(68)＜/script＞", "<script>ran(69)//\x00</script>",
+    "\r\nSet-Cookie: ran=70", "x\r\nContent-Type: text/html\r\n\r\n<script>ran(71)</script>", "\nLocation: http://evil.example",
+    'x"; filename="evil.html', "x.png\"; filename*=UTF-8''evil.html", "x.html;.png", "../../etc/passwd", "..\\..\\ran",
+    "/etc/passwd", "C:\\ran", "file:///etc/passwd", "$(touch ran)", "`touch ran`", "; touch ran", "| touch ran",
+    "&& touch ran", "'; touch ran; '", '"; touch ran; "', "$HOME", "~root", "!!", "*", "-o ran", "--out=ran", "\\", "'", '"',
+    "%s%s%n", "%00", "' OR 1=1 --", "é\u0301\U0001f600" * 3,
+]  # fmt: skip
+"""A hundred names of classes, files and runs; what runs of them in a page calls the page's function `ran`."""
