@@ -17,6 +17,7 @@ from convscope.training import run as runs
 from convscope.training.run import open_run
 
 BASE = ["--model", "resnet8", "--set", "batch_size=10", "--set", "phases.0.epochs=1", "--epochs", "2", "--quiet"]
+BASE += ["--precision", "fp32"]
 BOTH = ["--recipe", "sgd", "--recipe", "adam-then-sgd"]
 
 
@@ -217,16 +218,19 @@ def test_mistakes_are_told_before_anything_is_read(arguments, message, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
-def test_batches_are_as_large_as_the_first_recipe_has_them(tmp_path, capsys, monkeypatch):
+def test_batch_size_and_precision_are_those_of_the_first_recipe(tmp_path, capsys, monkeypatch):
     seen = []
     monkeypatch.setattr(comparison, "_train_all", lambda planned, *_, **__: seen.extend(planned.values()) or [])
     monkeypatch.setattr(comparison, "_write", lambda *_: None)
     monkeypatch.setattr(comparison, "_open", lambda _: None)
     monkeypatch.setattr(planted, "__defaults__", ("planted",))
-    names = ["--recipe", "fast", "--recipe", "sgd", "--model", "resnet8", "--set", "augmentation.flip=false"]
+    names = ["--recipe", "sgd", "--recipe", "adam", "--model", "resnet8"]
     assert call("train", "planted", *names, "--out", tmp_path) == 0
     assert {recipe.batch_size for recipe in seen} == {30}  # 256, and all the images that there are
-    assert "batch size 256 for all, as fast has it; another: --set batch_size=VALUE" in capsys.readouterr().err
+    assert {recipe.precision for recipe in seen} == {"auto"}
+    assert (
+        "batch_size=256, precision=auto for all, as sgd has it; another: --set KEY=VALUE" in capsys.readouterr().err
+    )
 
 
 def test_compare_finds_runs_in_a_folder_and_writes_beside_them(compared, page, tmp_path, capsys):

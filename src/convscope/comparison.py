@@ -56,12 +56,14 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     named = [get_recipe(name) for name in flags.recipe]
     early = [override_recipe(recipe, **overrides(flags)) for recipe in named or [default_recipe(0)]]
     first = early[0]
-    if settled := len({recipe.batch_size for recipe in early}) > 1:
-        flags = dataclasses.replace(flags, set=(*flags.set, f"batch_size={first.batch_size}"))
+    differing = [key for key in ("batch_size", "precision") if len({getattr(recipe, key) for recipe in early}) > 1]
+    if differing:
+        settled = [f"{key}={getattr(first, key)}" for key in differing]
+        flags = dataclasses.replace(flags, set=(*flags.set, *settled))
         early = [override_recipe(recipe, **overrides(flags)) for recipe in named]
     _check_comparable(early)
-    if settled:
-        say(f"batch size {first.batch_size} for all, as {first.name} has it; another: --set batch_size=VALUE")
+    if differing:
+        say(f"{', '.join(settled)} for all, as {first.name} has it; another: --set KEY=VALUE")
     look_up(MODELS, early[0].model, kind="model")
     load_loggers(flags.log)
     select_device(flags.device)

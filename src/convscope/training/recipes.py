@@ -79,6 +79,8 @@ RECIPES = {
             summary="plain SGD with momentum 0.9 at a constant learning rate of 0.01",
             model="resnet18-7x7",
             phases=(Phase(optimizer="sgd", learning_rate=0.01, epochs=12),),
+            batch_size=256,
+            precision="auto",
         ),
         Recipe(
             name="adam",
