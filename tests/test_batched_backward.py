@@ -72,3 +72,46 @@ def test_convolutions_go_back_as_one_batch(monkeypatch):
         y = prepared(LAYERS["plain"])(x)
     gradients(y, x, torch.randn(7, *y.shape))
     assert calls == [7]
+
+
+STRIPS = [(0, 1), (0, 2), (3, 5), (-1, None), (-3, None), (2, -2)]
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if "batch norm" not in name])
+@pytest.mark.parametrize("rows", STRIPS)
+@pytest.mark.parametrize("columns", STRIPS[:4])
+def test_a_signal_that_is_somewhere_only_goes_back_from_there(name, rows, columns):
+    layer = prepared(LAYERS[name])
+    x = torch.randn(1, 6, 11, 12, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    expected = layer(x)
+    with BatchedBackward():
+        got = layer(x)
+    signals = torch.zeros(2, *expected.shape)
+    there = signals[..., slice(*rows), slice(*columns)]
+    there.copy_(torch.randn(there.shape, generator=torch.Generator().manual_seed(2)))
+    one_by_one = torch.stack([torch.autograd.grad(expected, x, each, retain_graph=True)[0] for each in signals])
+    torch.testing.assert_close(gradients(got, x, signals), one_by_one, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients(got, x, signals[1:]), one_by_one[1:], rtol=1e-4, atol=1e-5)
+    assert not gradients(got, x, torch.zeros(1, *expected.shape)).any()
+
+
+def test_what_one_unit_sees_is_all_that_is_computed(monkeypatch):
+    """Planted: how much a convolution takes back is counted."""
+    from convscope import batched_backward
+
+    sizes: list[tuple[int, ...]] = []
+    plain = batched_backward.conv2d_input
+
+    def counted(shape: tuple[int, ...], *rest: Tensor) -> Tensor:
+        sizes.append(tuple(shape[2:]))
+        return plain(shape, *rest)
+
+    monkeypatch.setattr(batched_backward, "conv2d_input", counted)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, stride=2))
+    x = torch.randn(1, 3, 20, 20, requires_grad=True)
+    with BatchedBackward():
+        y = prepared(model)(x)
+    signal = torch.zeros(1, *y.shape)
+    signal[..., 5, 0] = 1
+    gradients(y, x, signal)
+    assert sizes == [(3, 3), (5, 4)]

@@ -13,6 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 Pair = tuple[int, int]
 
+MOST_OF_IT = 0.7
+"""A signal that is zero outside a smaller share of its map goes back from there alone: one unit sees little."""
+
 
 class BatchedBackward(TorchFunctionMode):
     """Within it, a forward pass is recorded so that `gradients` takes many signals back through it quickly.
@@ -44,12 +47,15 @@ class BatchedBackward(TorchFunctionMode):
 
 
 def gradients(outputs: Tensor, inputs: Tensor, signals: Tensor) -> Tensor:
-    """For each signal, of the outputs' shape, the gradient of its product with the outputs, of the inputs' shape."""
+    """For each signal, of the outputs' shape, the gradient of its product with the outputs, of the inputs' shape.
+
+    What was recorded stays as long as the outputs do, so that more signals can follow.
+    """
 
     def back(signal: Tensor) -> Tensor:
-        return torch.autograd.grad(outputs, inputs, signal)[0]
+        return torch.autograd.grad(outputs, inputs, signal, retain_graph=True)[0]
 
-    return torch.func.vmap(back)(signals)
+    return back(signals[0])[None] if len(signals) == 1 else torch.func.vmap(back)(signals)
 
 
 def _conv2d(
@@ -125,8 +131,18 @@ class _Transpose(torch.autograd.Function):
         dilation: Pair,
         groups: int,
     ) -> Tensor:
-        # Its documentation allows pairs, its inferred types do not.
-        return conv2d_input(shape, weight, gradient, stride, padding, dilation, groups)  # pyright: ignore[reportArgumentType]
+        (top, bottom), (left, right) = (_extent(gradient, axis) for axis in (2, 3))
+        part = gradient[:, :, top:bottom, left:right]
+        if part.numel() > MOST_OF_IT * gradient.numel():
+            # Its documentation allows pairs, its inferred types do not.
+            return conv2d_input(shape, weight, gradient, stride, padding, dilation, groups)  # pyright: ignore[reportArgumentType]
+        back = gradient.new_zeros(tuple(shape))
+        if part.numel():
+            spans = [_reached(*each) for each in zip(part.shape[2:], weight.shape[2:], stride, dilation, strict=True)]
+            small = (*shape[:2], *spans)
+            reached = conv2d_input(small, weight, part, stride, 0, dilation, groups)  # pyright: ignore[reportArgumentType]
+            _place(reached, back, top * stride[0] - padding[0], left * stride[1] - padding[1])
+        return back
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -140,6 +156,27 @@ class _Transpose(torch.autograd.Function):
         count, images = gradients.shape[:2]
         back = _Transpose.apply(gradients.flatten(0, 1), weight, (count * images, *shape[1:]), *geometry)
         return cast("Tensor", back).unflatten(0, (count, images)), 0
+
+
+def _extent(gradient: Tensor, axis: int) -> Pair:
+    """From where to where along an axis of (N, K, h, w) there is anything that is not zero."""
+    sizes = gradient.abs().amax([each for each in range(4) if each != axis])
+    found = sizes.nonzero().flatten().tolist()
+    return (found[0], found[-1] + 1) if found else (0, 0)
+
+
+def _reached(count: int, kernel: int, stride: int, dilation: int) -> int:
+    """How many inputs in a row so many outputs in a row see."""
+    return (count - 1) * stride + dilation * (kernel - 1) + 1
+
+
+def _place(part: Tensor, whole: Tensor, top: int, left: int) -> None:
+    """Write a part into the whole from that row and column on; what lies outside is dropped, as padding is."""
+    bottom, right = top + part.shape[2], left + part.shape[3]
+    rows, columns = slice(max(0, top), max(0, bottom)), slice(max(0, left), max(0, right))
+    target = whole[:, :, rows, columns]
+    top, left = max(0, -top), max(0, -left)
+    target.copy_(part[:, :, top : top + target.shape[2], left : left + target.shape[3]])
 
 
 def _pair(size: int | Sequence[int]) -> Pair:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope.errors import NumericsError, UsageError
-from convscope.methods.reconstruct import project, reconstruct
+from convscope.methods.projection import project, record_pass
+from convscope.methods.reconstruct import reconstruct, reconstruct_one
 from convscope.types import Network
 
 
@@ -235,7 +236,7 @@ def test_one_unit_equals_a_network_run_backwards_by_hand(rule):
     picture = reconstruct(network(model), "7", image, channel, rule=rule, position=f"{row},{column}")
     np.testing.assert_allclose(picture.values[2], expected.numpy(), rtol=1e-5, atol=1e-6)
     peak = reconstruct(network(model), "7", image, channel, rule=rule, start="peak")
-    np.testing.assert_array_equal(picture.values[2], peak.values[2])
+    np.testing.assert_allclose(picture.values[2], peak.values[2], rtol=1e-5, atol=1e-8)
 
 
 def test_without_a_channel_those_that_answer_most_at_the_position_are_shown():
@@ -293,6 +294,23 @@ def test_control_is_of_other_weights_and_compared():
     assert len(picture.numbers["control_similarity"]) == count - 1
     assert all(torch.equal(before[key], value) for key, value in net.model.state_dict().items())
     assert not np.array_equal(picture.values[1], picture.values[-count + 1])
+
+
+@pytest.mark.parametrize("rule", ["deconvnet", "guided", "gradient"])
+def test_one_recorded_pass_gives_every_unit_s_tile(rule, monkeypatch):
+    """Planted: how often the network runs is counted."""
+    net, image = network(residual()), an_image(3, 12, 12)
+    recorded = record_pass(net, "head", image[None], rule=rule)
+    expected = {
+        unit: reconstruct(net, "head", image, 2, rule=rule, position=unit and f"{unit[0]},{unit[1]}")
+        for unit in (None, (0, 0), (5, 3), (2, 4))
+    }
+    runs: list[int] = []
+    monkeypatch.setattr(type(net.model), "forward", lambda *_: runs.append(1))
+    for unit, picture in expected.items():
+        tile = reconstruct_one(recorded, 2, unit)
+        np.testing.assert_allclose(tile[0], picture.values[-1], rtol=1e-5, atol=1e-7)
+    assert not runs
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import nn
 from convscope.data.memory import dataset_in_memory
 from convscope.errors import UsageError
 from convscope.methods.patches import cut
-from convscope.methods.reconstruct import project
+from convscope.methods.projection import project
 from convscope.methods.survey import survey
 from convscope.methods.top_images import top_images
 from convscope.paint import PAPER, paint

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import Literal
@@ -13,22 +12,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from convscope.batched_backward import BatchedBackward, gradients
 from convscope.errors import UsageError
-from convscope.hooks import frozen_eval, like_model, record_outputs, resolve_layer
+from convscope.hooks import resolve_layer
 from convscope.methods.evidence import randomized, similarity, with_control
 from convscope.methods.needs import (
     Channels,
-    as_maps,
     as_rgb,
     batch_limit,
     choose_channels,
-    layer_maps,
     one_image,
     signed_limits,
     slug,
 )
-from convscope.relu_rules import ReluRule, Rule
+from convscope.methods.projection import Recorded, record_pass
+from convscope.relu_rules import Rule
 from convscope.types import Network, Picture, Progress, no_progress
 
 Start = Literal["map", "peak"]
@@ -101,9 +98,8 @@ def reconstruct(
         raise UsageError(f'position "{position}" with the start {start}; allowed: one of the two')
     if channels < 1:
         raise UsageError(f"channels {channels}; allowed: 1 or more")
-    relus = met_relus(network, name, images, rule)
-    with frozen_eval(network.model), torch.no_grad():
-        maps = layer_maps(network, name, images)[0]  # (K, h, w)
+    recorded = record_pass(network, name, images, rule=rule)
+    maps = recorded.maps
     named = choose_channels(channel, len(maps), layer=layer, class_names=network.class_names)
     unit = None if position is None else parse_position(position, maps.shape[1:], layer=layer)
     chosen = strongest(maps if unit is None else maps[:, unit[0], unit[1], None, None])[:channels]
@@ -115,7 +111,7 @@ def reconstruct(
         for first in range(0, len(chosen) + 1, step):
             progress("reconstruct", first, len(chosen) + 1)
             signals = torch.stack([*islice(shares, step)])
-            parts.append(project(network, name, images, signals, rule=rule))
+            parts.append(recorded.back(signals))
     except KeyboardInterrupt:
         if not parts:
             raise
@@ -124,7 +120,9 @@ def reconstruct(
     chosen = chosen[: len(back) - 1]
     whole = set(chosen) == set(range(len(maps)))
     tiles = [back[:1], *([back[1:].sum(0, keepdim=True)] if whole else []), back[1:]]
-    picture = _picture(network, layer, name, images, torch.cat(tiles), maps, chosen, rule, start, unit, relus)
+    picture = _picture(
+        network, layer, name, images, torch.cat(tiles), maps, chosen, rule, start, unit, recorded.relus
+    )
     if interrupted:
         return replace(picture, numbers={**picture.numbers, "interrupted": True})
     if not control:
@@ -135,29 +133,20 @@ def reconstruct(
     return with_control(picture, other, originals=1)
 
 
-def project(
-    network: Network,
-    layer: str,
-    images: Float[Tensor, "N C H W"],
-    signals: Float[Tensor, "M K h w"],
-    *,
-    rule: Rule,
-) -> Float[Tensor, "M C H W"]:
-    """Each signal at the layer's maps, projected back through the forward pass of its image, as one batch.
+def reconstruct_one(
+    recorded: Recorded, channel: int, unit: tuple[int, int] | None = None
+) -> Float[np.ndarray, "1 3 H W"]:
+    """The tile of one channel, or of its unit in that row and column, as `reconstruct` has it, and nothing else.
 
-    There is an image for each signal, or one for all, which then has a single forward pass. `images` are in [0, 1];
-    what comes back is in the units of the model's input, in main memory. `layer` is a dotted name. With the rule
-    "gradient" it is the signal times the layer's Jacobian.
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> network, image = Network(model, (0.5,) * 3, (0.5,) * 3, (16, 16), (), "tiny"), torch.rand(3, 16, 16)
+    >>> tile = reconstruct_one(record_pass(network, "2", image[None], rule="guided"), 1, (3, 5))
+    >>> np.allclose(tile[0], reconstruct(network, "2", image, 1, rule="guided", position="3,5").values[-1], atol=1e-6)
+    True
     """
-    alone = len(images) == 1
-    with frozen_eval(network.model) as model, torch.enable_grad():
-        inputs = network.normalize(like_model(model, images)).requires_grad_()
-        with ReluRule(rule), BatchedBackward() if alone else nullcontext():
-            output = record_outputs(model, inputs, [layer])[layer]
-        maps = as_maps(model.get_submodule(layer), output, layer=layer, image_size=images.shape[2:])
-        back = signals.to(maps)
-        back = gradients(maps, inputs, back[:, None])[:, 0] if alone else torch.autograd.grad(maps, inputs, back)[0]
-    return back.float().cpu()
+    _, signal = _signals(recorded.maps, [channel], start="map", unit=unit, rule=recorded.rule)
+    return as_rgb(recorded.back(signal[None]))
 
 
 def strongest(maps: Float[Tensor, "K h w"]) -> list[int]:
@@ -205,23 +194,6 @@ def _signals(
         yield signal
 
 
-def met_relus(network: Network, layer: str, images: Float[Tensor, "1 C H W"], rule: Rule) -> int:
-    """How many ReLUs lie between image and layer. Raises UsageError where a rule would silently do nothing."""
-    with frozen_eval(network.model) as model, torch.no_grad():
-        with ReluRule(rule) as met:
-            layer_maps(network, layer, images)
-        if rule == "gradient" or met.count:
-            return met.count
-        with ReluRule("gradient") as anywhere:  # before the first ReLU the rules agree; without any there is no rule
-            model(network.normalize(like_model(model, images)))
-    if not anywhere.count:
-        raise UsageError(
-            f'no ReLU was met in {network.name}, so the rule "{rule}" would be the plain gradient; '
-            "a scripted or compiled model hides them: pass the original; otherwise allowed: the rule gradient"
-        )
-    return 0
-
-
 def _picture(
     network: Network,
     layer: str,
@@ -252,9 +224,9 @@ def _picture(
         scale="rgb",
         captions=("image", "all at once", *["sum of channels"] * summed, *map(str, chosen)),
         caption=f"First the image, then what goes back to its pixels from the layer: all channels at once, "
-        f"{'the sum of the channels one by one, ' if summed else ''}and the {whose} alone. {_reading(rule, relus)} "
-        "Mid grey is zero, and each tile has a scale of its own. A part of the image that is missing in a tile did "
-        "not move that channel here; it may in another image.",
+        f"{'the sum of the channels one by one, ' if summed else ''}and the {whose} alone. "
+        f"{rule_reading(rule, relus)} Mid grey is zero, and each tile has a scale of its own. A part of the image "
+        "that is missing in a tile did not move that channel here; it may in another image.",
         numbers={
             "relus": relus,
             "channels": chosen,
@@ -273,7 +245,7 @@ def _picture(
     )
 
 
-def _reading(rule: Rule, relus: int) -> str:
+def rule_reading(rule: Rule, relus: int) -> str:
     """What the rule does, and what not to conclude from it."""
     if not relus:
         return "No ReLU lies between the image and this layer, so all rules take the signal back alike."

@@ -17,8 +17,8 @@ from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, resolve_layer
 from convscope.methods.needs import Channels, as_rgb, batch_limit, choose_channels, layer_maps, signed_limits, slug
 from convscope.methods.patches import cut, longest
+from convscope.methods.projection import met_relus, project
 from convscope.methods.receptive_field import receptive_field
-from convscope.methods.reconstruct import met_relus, project
 from convscope.methods.survey import Half, check_images, half_of
 from convscope.methods.survey_store import stored_survey
 from convscope.methods.tally import LayerSurvey

@@ -29,7 +29,7 @@ from convscope.methods.survey import survey
 from convscope.paint import colours
 from convscope.types import Picture
 from convscope.web import guard
-from convscope.web.explorer import behind
+from convscope.web.explorer import behind, looks
 from convscope.web.explorer.routes import Explorer
 from tests.web.served import read_stream
 from tests.web.tiny_explorer import CLASSES, exploring, tiny_dataset, tiny_explorer, tiny_network
@@ -135,7 +135,7 @@ def test_a_sheet_has_a_pixel_for_each_unit(client: httpx.Client):
 @pytest.mark.parametrize("rule", ["deconvnet", "guided", "gradient"])
 def test_a_unit_is_reconstructed(client: httpx.Client, rule: Any):
     expected = reconstruct(tiny_network(), "2", image(5), 3, rule=rule, position="1,2")
-    shown = pixels(client, f"/api/images/test-5/units/2/3/1,2.png?rule={rule}")
+    shown = pixels(client, f"/api/images/test-5/units/2/3/1,2.png?rule={rule}")  # as the command draws it
     assert np.abs(shown.astype(int) - tile(expected, -1)).max() <= 1
     told = client.get(f"/api/images/test-5/units/2/3/1,2?rule={rule}").json()
     assert told["value"] == pytest.approx(expected.numbers["value"][0], rel=1e-5)
@@ -152,6 +152,21 @@ def test_a_channel_is_reconstructed_and_can_be_kept_with_its_command(client: htt
     text = Image.open(io.BytesIO(answer.content)).info
     assert text["Command"] == client.get(f"{path}?rule=guided").json()["command"]
     assert text["Description"] == expected.caption
+
+
+def test_the_next_click_runs_the_network_no_more(client: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    client.get("/api/images/test-7/units/2/3/1,2.png")
+    wait_for(client, "/api/layers/2", lambda told: told["rows"] and min(told["drawn_steps"]) == 4)
+    passes: list[str] = []
+    original = looks.record_pass
+    monkeypatch.setattr(
+        looks, "record_pass", lambda *given, **named: passes.append(given[1]) or original(*given, **named)
+    )
+    for where in ("2/3/0,0", "2/1/3,3", "2/0/1,2"):
+        assert client.get(f"/api/images/test-7/units/{where}.png").status_code == 200
+    assert not passes
+    client.get("/api/images/test-7/units/0/3/0,0.png")
+    assert passes == ["0"]
 
 
 def test_an_attribution_covers_where_it_is_strong(client: httpx.Client):

@@ -9,13 +9,14 @@ from starlette.routing import Route
 
 from convscope.methods.attributions import HOWS
 from convscope.methods.needs import slug
+from convscope.relu_rules import Rule
 from convscope.types import Network
 from convscope.web.answers import as_json, whole_number
 from convscope.web.dashboard.run_answers import Missing
 from convscope.web.explorer.answers import Desk, drawn_answer, picture_answer, read_rule
 from convscope.web.explorer.classes import Classes
 from convscope.web.explorer.looks import Drawn, Looks
-from convscope.web.explorer.pictures import draw_heat, draw_sheet, encode_png, told
+from convscope.web.explorer.pictures import draw_heat, draw_sheet, encode_png, told, whole_png
 from convscope.web.explorer.uploads import Uploads
 
 MOST_TILES = 4096
@@ -118,25 +119,35 @@ class ImageRoutes:
 
     async def send_unit(self, request: Request) -> Response:
         """What of an image one unit, or a whole channel, answers to."""
-        drawn = await self._draw_unit(request)
-        return drawn_answer(request, drawn, name=f"{drawn.picture.name}-{request.path_params['image']}")
+        image, layer, channel, at, rule = which = self._unit(request)
+        named = "-".join([rule, slug(layer, channel), *map(str, at or ()), image])
+        unit = await self._desk.click(request, lambda network: self._looks.unit(network, *which))
+        if "download" not in request.query_params:
+            return picture_answer(request, unit.png, named)
+        whole = await self._desk.click(request, lambda network: self._looks.whole_unit(network, *which))
+        return picture_answer(request, whole_png(whole, unit.command), named)
 
     async def tell_unit(self, request: Request) -> Response:
         """The same in numbers."""
-        drawn = await self._draw_unit(request)
-        numbers = drawn.picture.numbers
-        value = numbers.get("value", numbers["maximum"])[0]
-        dark = bool(numbers["dark_channels"])
-        return as_json({"value": value, "dark": dark, **told(drawn.picture, drawn.command)})
+        which = self._unit(request)
+        unit = await self._desk.click(request, lambda network: self._looks.unit(network, *which))
+        return as_json(
+            {
+                "value": unit.value,
+                "dark": unit.dark,
+                "relus": unit.relus,
+                "title": unit.title,
+                "caption": unit.caption,
+                "command": unit.command,
+            }
+        )
 
-    async def _draw_unit(self, request: Request) -> Drawn:
+    def _unit(self, request: Request) -> tuple[str, str, int, tuple[int, int] | None, Rule]:
+        """The image, layer, channel, position and rule that the address names. Raises Missing and UsageError."""
         values = request.path_params
         layer, channel = self._desk.layer_and_channel(request)
         at = (values["y"], values["x"]) if "y" in values else None
-        rule = read_rule(request, "deconvnet")
-        return await self._desk.click(
-            request, lambda network: self._looks.unit(network, values["image"], layer, channel, at, rule)
-        )
+        return values["image"], layer, channel, at, read_rule(request, "deconvnet")
 
     async def send_attribution(self, request: Request) -> Response:
         """Which pixels speak for a class, to lay over the image."""

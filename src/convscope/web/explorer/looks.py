@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -16,18 +17,25 @@ from convscope.hooks import frozen_eval, like_model
 from convscope.methods.attribute import attribute
 from convscope.methods.attributions import How
 from convscope.methods.decisive import find_decisive
-from convscope.methods.needs import check_logits, class_name
-from convscope.methods.reconstruct import reconstruct
+from convscope.methods.needs import check_logits, class_name, signed_limits
+from convscope.methods.projection import Recorded, record_pass
+from convscope.methods.reconstruct import RULE_WORDS, reconstruct, reconstruct_one, rule_reading
+from convscope.paint import colours
 from convscope.relu_rules import Rule
 from convscope.types import Network, Picture
 from convscope.web.dashboard.run_answers import Missing
 from convscope.web.explorer.explored import Explored
-from convscope.web.explorer.pictures import bare_png, draw_sheet, record_maps
+from convscope.web.explorer.pictures import draw_sheet, encode_png, record_maps
 
 Value = TypeVar("Value")
 
 KEPT_BYTES = 200_000_000
 MOST_CLASSES = 20
+
+FEWEST_PASSES = 3
+PASSES_PIXELS = 32 * 32 * 32
+"""So many passes are kept as their images have pixels in all, three at least: a deep network's pass of 224 × 224 \
+pixels takes a hundred megabytes."""
 
 
 class Drawn(NamedTuple):
@@ -38,19 +46,32 @@ class Drawn(NamedTuple):
     command: str
 
 
+class Unit(NamedTuple):
+    """What of an image a unit, or a channel, answers to."""
+
+    png: bytes  # bare
+    dark: bool
+    value: float  # how strongly it answers; of a channel, its strongest unit
+    title: str
+    caption: str
+    relus: int  # that the signal passed
+    command: str
+
+
 class Looks:
     """One image after the other, as a person clicks; what was computed last is kept for the next click."""
 
     def __init__(self, explored: Explored) -> None:
         self._explored = explored
         self._kept = Memory(KEPT_BYTES)
+        self._passes = Memory(max(FEWEST_PASSES, PASSES_PIXELS // math.prod(explored.input_size)))
 
     def prepare(self, network: Network) -> None:
         """Load and set up before the first click what the first click would wait for."""
         image = torch.zeros(len(network.mean), *network.input_size)
         layers = [layer["name"] for layer in self._explored.layers if layer["explorable"]]
         with suppress(ConvscopeError):
-            bare_png(reconstruct(network, layers[0], image, 0, rule="gradient", position="0,0"), [0])
+            reconstruct_one(record_pass(network, layers[0], image[None], rule="gradient"), 0, (0, 0))
             draw_sheet(record_maps(network, layers[0], image), 0, 1, 1)
 
     def describe(self, network: Network, image: str) -> dict[str, Any]:
@@ -77,21 +98,50 @@ class Looks:
 
     def unit(
         self, network: Network, image: str, layer: str, channel: int, at: tuple[int, int] | None, rule: Rule
-    ) -> Drawn:
-        """The reconstruction of one unit, or of a whole channel for `at` None. Raises Missing."""
+    ) -> Unit:
+        """The reconstruction of one unit, or of a whole channel for `at` None. Raises Missing.
+
+        The image's pass up to the layer is kept, so that the next unit costs a backward pass and no more.
+        """
         explored = self._explored
         _, height, width = explored.by_name[layer]["maps"]
         if at and not (at[0] < height and at[1] < width):
             raise Missing(f"no unit {at[0]},{at[1]} in {layer}; allowed: 0,0 to {height - 1},{width - 1}")
-        position = f"{at[0]},{at[1]}" if at else None
 
-        def draw() -> Picture:
-            pixels = explored.gallery.pixels(image)
-            return reconstruct(network, layer, pixels, channel, rule=rule, position=position)
+        def record() -> Recorded:
+            return record_pass(network, layer, explored.gallery.pixels(image)[None], rule=rule)
 
-        picture = self._kept.get((image, layer, channel, at, rule), draw, size=lambda it: it.values.nbytes)
-        flags = {"layer": layer, "channel": channel, "image": explored.gallery.argument(image), "rule": rule}
-        return Drawn(picture, len(picture.values) - 1, explored.command("reconstruct", **flags, position=position))
+        def draw() -> Unit:
+            recorded = self._passes.get((image, layer, rule), record, size=lambda _: 1)
+            values = reconstruct_one(recorded, channel, at)
+            found = recorded.maps[channel]
+            painted = colours(values, signed_limits(values), "rgb")[0]
+            return Unit(
+                png=encode_png(np.ascontiguousarray(painted)),
+                dark=not values.any(),
+                value=float(found[at] if at else found.max()),
+                title=f"{RULE_WORDS[rule]} from {layer}, channel {channel}",
+                caption=rule_reading(rule, recorded.relus),
+                relus=recorded.relus,
+                command=explored.command(
+                    "reconstruct",
+                    layer=layer,
+                    channel=channel,
+                    image=explored.gallery.argument(image),
+                    rule=rule,
+                    position=at and f"{at[0]},{at[1]}",
+                ),
+            )
+
+        return self._kept.get((image, layer, channel, at, rule), draw, size=lambda it: len(it.png))
+
+    def whole_unit(
+        self, network: Network, image: str, layer: str, channel: int, at: tuple[int, int] | None, rule: Rule
+    ) -> Picture:
+        """The picture that a unit's command draws, to keep."""
+        position = at and f"{at[0]},{at[1]}"
+        pixels = self._explored.gallery.pixels(image)
+        return reconstruct(network, layer, pixels, channel, rule=rule, position=position)
 
     def attribution(self, network: Network, image: str, how: How, target: int | None) -> Drawn:
         """An attribution's map. Raises Missing, and UsageError where it is not defined for the network."""

@@ -44,6 +44,7 @@ class Lane:
         self._changed = threading.Condition()
         self._behind = behind
         self._closed = False
+        self._idle = False
         self._thread = threading.Thread(target=self._work, name=f"explorer {name}", daemon=True)
         self._thread.start()
 
@@ -86,7 +87,7 @@ class Lane:
     def close(self) -> None:
         """Take on nothing more, and give up what is being done."""
         with self._changed:
-            if not self._closed and self._thread.ident is not None:
+            if not self._closed and not self._idle and self._thread.ident is not None:
                 # A thread that is in the middle of torch when Python ends would abort the process.
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self._thread.ident), ctypes.py_object(Closed)
@@ -104,8 +105,10 @@ class Lane:
     def _take(self, *, wait: bool) -> tuple[Future[Any], Callable[[Network], Any]] | None:
         """What is to be done next; None when the lane is closed, or nothing waits."""
         with self._changed:
+            self._idle = wait
             while wait and not self._waiting and not self._closed:
                 self._changed.wait()
+            self._idle = False
             return self._waiting.pop() if self._waiting and not self._closed else None
 
     def _work(self) -> None:
