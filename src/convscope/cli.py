@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -345,5 +346,6 @@ def _explain(error: BaseException) -> int:
     else:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         message, code = f"unforeseen {reason}; please report it, with what --debug shows", 1
-    say(f"convscope: {message}")
+    rank = os.environ.get("RANK", "0")
+    say(f"convscope: {message}" if rank == "0" else f"convscope: rank {rank}: {message}")
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -18,11 +19,13 @@ from convscope.jobs import (
     anywhere,
     command_line,
     dataset_options,
+    find_standing,
     follow,
     log_to,
     overrides,
     remembered_loggers,
     run_results,
+    train_events,
     train_run,
     watch_beside,
     weights_place,
@@ -45,6 +48,10 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     if len(flags.recipe) < 2 and flags.seeds == 1:
         train_run(dataset, flags, data, output, report=report)
         return
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(
+            "several recipes or seeds under torchrun; allowed: one at a time, then: convscope compare RUN RUN"
+        )
     from convscope.data import load_dataset
     from convscope.loggers import load_loggers
     from convscope.models import MODELS
@@ -89,7 +96,7 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
         for recipe in recipes
     }
     for path, recipe in planned.items():
-        _check_same(path, recipe, images, weights)
+        find_standing(path, recipe, images, weights)
     if flags.watch:
         watch_beside(folder, output)
     again = command_line() if flags.out else f"{command_line()} --out {folder}"
@@ -130,29 +137,6 @@ def _check_comparable(recipes: Sequence[Recipe]) -> None:
             )
 
 
-def _check_same(path: Path, recipe: Recipe, images: Dataset, weights: str | None) -> None:
-    """Raise UsageError where the folder holds a run of other settings than the one that is planned for it."""
-    from convscope.training.folder import read_config
-    from convscope.training.recipe_values import flat_values
-
-    if not (path / "run.json").exists():
-        return
-    config = read_config(path)
-    then = {**flat_values(config["recipe"]), "weights": config["weights"]}
-    now = {**flat_values(recipe), "weights": weights}
-    then["dataset"], now["dataset"] = config["dataset"]["fingerprint"][:12], images.fingerprint[:12]
-    other = [
-        f"{key} was {then.get(key)}, is {now.get(key)}"
-        for key in dict.fromkeys([*now, *then])
-        if key != "summary" and then.get(key) != now.get(key)
-    ]
-    if other:
-        raise UsageError(
-            f"{path} holds a run of other settings: {', '.join(other)}; the same settings go on with it, others need "
-            "another --out"
-        )
-
-
 def _train_all(
     planned: Mapping[Path, Recipe],
     images: Dataset,
@@ -166,27 +150,21 @@ def _train_all(
 
     Raises Interrupted, with the command that goes on, when a signal ended it.
     """
-    from convscope.training.run import open_run, resume_run, start_run
+    from convscope.ranks import ALONE
 
     failed: list[str] = []
+    doing = {"new": "begins", "stopped": "goes on", "finished": "is finished already"}
     for number, (path, recipe) in enumerate(planned.items(), start=1):
-        began = (path / "run.json").exists()
-        finished = began and bool(open_run(str(path)).results())
+        standing = find_standing(path, recipe, images, start["weights"])
+        finished = standing == "finished"
         if not output.quiet:
-            doing = "is finished already" if finished else "goes on" if began else "begins"
-            say(f"{number} of {len(planned)}: {path.name} {doing}")
+            say(f"{number} of {len(planned)}: {path.name} {doing[standing]}")
         if not finished:
             try:
                 with StopSignals() as stop:
-                    if began:
-                        run = open_run(str(path))
-                        device = None if start["device"] == "auto" else start["device"]
-                        events = resume_run(run, images, device=device, say=say, should_stop=stop)
-                    else:
-                        command = command_line()
-                        events = start_run(path, images, recipe, command=command, say=say, should_stop=stop, **start)
+                    events = train_events(path, images, recipe, start, stop=stop, tell=say, ranks=ALONE)
                     names = dict.fromkeys([*remembered_loggers(path), *loggers])
-                    follow(log_to(events, list(names), path), stop, output, again=again)
+                    follow(log_to(events, list(names), path), stop, quiet=output.quiet, again=again)
             except NumericsError as error:
                 failed.append(f"{path.name}: {error}")
                 say(failed[-1])

@@ -7,6 +7,7 @@ ConvscopeError        1   anything below
 ├─ NumericsError      5   a loss or a weight that is no longer finite
 ├─ ResourceError      6   no disk or memory left
 ├─ BusyError          7   another training holds the folder
+├─ RankLost           8   one of the processes that train together is gone
 └─ Interrupted      130   Ctrl-C (130) or SIGTERM (143); the state is saved
 """
 
@@ -60,6 +61,12 @@ class BusyError(ConvscopeError):
     """Another training holds the folder."""
 
     exit_code = 7
+
+
+class RankLost(ConvscopeError):
+    """One of the processes that train together is gone, so the others ended too; what was saved stands."""
+
+    exit_code = 8
 
 
 class Interrupted(ConvscopeError):

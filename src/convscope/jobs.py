@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,15 +17,23 @@ from convscope.flags import DataFlags, Output, TrainFlags
 from convscope.tables import look_up
 
 if TYPE_CHECKING:
+    from convscope.ranks import Ranks
     from convscope.training.run import Run
-    from convscope.types import Dataset, Event
+    from convscope.types import Dataset, Event, Recipe
+
+
+SAME_SIGNAL_SECONDS = 0.5
 
 
 class StopSignals:
-    """Within it, the first Ctrl-C or SIGTERM asks the training to stop and the second stops it at once."""
+    """Within it, the first Ctrl-C or SIGTERM asks the training to stop and a second, later one stops it at once.
+
+    Under torchrun one Ctrl-C comes twice: from the terminal, and passed on.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._first = 0.0
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -39,9 +48,10 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received, self._first = number, time.monotonic()
+        elif time.monotonic() - self._first > SAME_SIGNAL_SECONDS:
             raise KeyboardInterrupt
-        self.received = number
 
 
 def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, *, report: bool) -> None:
@@ -49,10 +59,11 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     from convscope.data import load_dataset
     from convscope.loggers import load_loggers
     from convscope.models import MODELS
+    from convscope.ranks import join_ranks
     from convscope.training.engine import select_device
-    from convscope.training.folder import check_free, new_run_path
+    from convscope.training.folder import new_run_path
     from convscope.training.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
-    from convscope.training.run import start_run
+    from convscope.training.run import say_nothing
 
     # Mistakes in flags are told before the images are read, or even downloaded.
     named = get_recipe(flags.recipe[0]) if flags.recipe else None
@@ -61,37 +72,70 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     load_loggers(flags.log)
     select_device(flags.device)
     weights = weights_place(flags.weights)
-    if flags.out:
-        check_free(flags.out)
     dataset = anywhere(dataset)
     options: dict[str, Any] = {**dataset_options(data), "seed": early.seed}
-    with show_work(quiet=output.quiet) as progress:
-        images = load_dataset(dataset, **options, progress=progress)
-    recipe = override_recipe(named or default_recipe(len(images.train.labels)), **overrides(flags))
-    suited = suit_dataset(recipe, images)
-    if named and suited.augmentation != recipe.augmentation:
-        say(f"no mirroring: a mirrored image of {dataset} is of another class")
-    if images.skipped:
-        say(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
-    path = flags.out or new_run_path(dataset.rpartition("/")[2], recipe.name)
-    if flags.watch:
-        watch_beside(flags.out or path.parent, output)
-    with StopSignals() as stop:
-        events = start_run(
-            path,
-            images,
-            suited,
-            dataset_options=options,
-            weights=weights,
-            device=flags.device,
-            command=command_line(),
-            report=report,
-            film=not flags.no_film,
-            say=say,
-            should_stop=stop,
-        )
-        follow(log_to(events, flags.log, path), stop, output, again=f"convscope resume {path}")
-    print_run(path, images, output, report=report)
+    with join_ranks() as ranks, StopSignals() as stop:
+        tell = say if ranks.leads else say_nothing
+        quiet = output.quiet or not ranks.leads
+        with ranks.first_here(), show_work(quiet=quiet) as progress:
+            images = load_dataset(dataset, **options, progress=progress)
+        recipe = override_recipe(named or default_recipe(len(images.train.labels)), **overrides(flags))
+        suited = suit_dataset(recipe, images)
+        if named and suited.augmentation != recipe.augmentation:
+            tell(f"no mirroring: a mirrored image of {dataset} is of another class")
+        if images.skipped:
+            tell(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
+        path = flags.out or new_run_path(dataset.rpartition("/")[2], recipe.name)
+        standing = ranks.from_leader(lambda: find_standing(path, suited, images, weights).encode()).decode()
+        if standing != "new":
+            tell(f"{path} {'is finished already' if standing == 'finished' else 'goes on'}")
+        if flags.watch and ranks.leads:
+            watch_beside(flags.out or path.parent, output)
+        if standing != "finished":
+            start = {
+                "dataset_options": options,
+                "weights": weights,
+                "device": flags.device,
+                "report": report,
+                "film": not flags.no_film,
+            }
+            events = train_events(path, images, suited, start, stop=stop, tell=tell, ranks=ranks)
+            if ranks.leads:
+                events = log_to(events, [*dict.fromkeys([*remembered_loggers(path), *flags.log])], path)
+            follow(events, stop, quiet=quiet, again=f"convscope resume {path}")
+        if ranks.leads:
+            print_run(path, images, output, report=report)
+
+
+def find_standing(path: Path, recipe: Recipe, images: Dataset, weights: str | None) -> str:
+    """Whether the folder's run is "new", "stopped" or "finished". Raises UsageError for one of other settings."""
+    from convscope.training.run import open_run
+
+    if not (path / "run.json").exists():
+        return "new"
+    run = open_run(str(path))
+    run.check_same(recipe, images, weights)
+    return "finished" if run.results() else "stopped"
+
+
+def train_events(
+    path: Path,
+    images: Dataset,
+    recipe: Recipe,
+    start: Mapping[str, Any],
+    *,
+    stop: StopSignals,
+    tell: Callable[[str], None],
+    ranks: Ranks,
+) -> Iterator[Event]:
+    """Begin a run, or go on with the one that stands there; `start` is what start_run is told."""
+    from convscope.training.run import open_run, resume_run, start_run
+
+    if ranks.leads and (path / "run.json").exists():
+        device = None if start["device"] == "auto" else start["device"]
+        return resume_run(open_run(str(path)), images, device=device, say=tell, should_stop=stop, ranks=ranks)
+    command = command_line()
+    return start_run(path, images, recipe, command=command, say=tell, should_stop=stop, ranks=ranks, **start)
 
 
 def log_to(events: Iterator[Event], names: Sequence[str], path: Path) -> Iterator[Event]:
@@ -176,17 +220,22 @@ def overrides(flags: TrainFlags) -> dict[str, Any]:
 
 def resume_training(name: str, device: str | None, output: Output) -> None:
     """Go on with a run to its end, and print what came of it."""
-    from convscope.training.run import open_run, resume_run
+    from convscope.ranks import join_ranks
+    from convscope.training.run import open_run, resume_run, say_nothing
 
     run = open_run(name)
     dataset = read_dataset(run, output)
     if run.results():
         say(f"{run.path} is finished already")
     else:
-        with StopSignals() as stop:
-            events = resume_run(run, dataset, device=device, say=say, should_stop=stop)
-            names = remembered_loggers(run.path)
-            follow(log_to(events, names, run.path), stop, output, again=f"convscope resume {run.path}")
+        with join_ranks() as ranks, StopSignals() as stop:
+            tell = say if ranks.leads else say_nothing
+            events = resume_run(run, dataset, device=device, say=tell, should_stop=stop, ranks=ranks)
+            if ranks.leads:
+                events = log_to(events, remembered_loggers(run.path), run.path)
+            follow(events, stop, quiet=output.quiet or not ranks.leads, again=f"convscope resume {run.path}")
+            if not ranks.leads:
+                return
     print_run(run.path, dataset, output, report=run.config["report"])
 
 
@@ -196,10 +245,10 @@ def read_dataset(run: Run, output: Output) -> Dataset:
         return run.dataset(progress=progress)
 
 
-def follow(events: Iterator[Event], stop: StopSignals, output: Output, *, again: str) -> None:
+def follow(events: Iterator[Event], stop: StopSignals, *, quiet: bool, again: str) -> None:
     """Follow a training to its end. Raises Interrupted, with the command that goes on, when a signal ended it."""
     last: Event | None = None
-    with TrainingDisplay(quiet=output.quiet) as display:
+    with TrainingDisplay(quiet=quiet) as display:
         for event in events:
             display.show(event)
             last = event

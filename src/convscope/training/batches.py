@@ -10,25 +10,28 @@ from torch import Tensor
 
 from convscope.data.augment import Draws, augment, epoch_draws, epoch_order
 from convscope.errors import UsageError
+from convscope.ranks import ALONE, Ranks
 from convscope.types import Dataset, Recipe
 
 
 class Batches:
-    """Every batch of a training, by step.
+    """Every batch of a training, by step; of several ranks each gets its share of each batch.
 
     An epoch has as many steps as whole batches fit; which images are left over changes with its order.
     """
 
-    def __init__(self, dataset: Dataset, recipe: Recipe, *, device: torch.device) -> None:
+    def __init__(self, dataset: Dataset, recipe: Recipe, *, device: torch.device, ranks: Ranks = ALONE) -> None:
         self.dataset = dataset
         self.recipe = recipe
         self.device = device
         self.count = len(dataset.train.labels)
         self.batch_size = recipe.batch_size
-        if self.batch_size > self.count:
+        if not max(2, ranks.count) <= self.batch_size <= self.count:
             raise UsageError(
-                f"batch_size {self.batch_size}; allowed: 2 to {self.count}, the number of training images"
+                f"batch_size {self.batch_size}; allowed: {max(2, ranks.count)} (an image for each process) to "
+                f"{self.count}, the number of training images"
             )
+        self._share = ranks.share(self.batch_size)
         self.steps_per_epoch = self.count // self.batch_size
         self._mean = torch.tensor(dataset.mean, device=device)
         self._std = torch.tensor(dataset.std, device=device)
@@ -47,9 +50,10 @@ class Batches:
             yield self._prepare(batch, step), labels.to(self.device, non_blocking=True)
 
     def _place(self, step: int) -> tuple[int, slice]:
-        """The step's epoch, and its stretch of the epoch's order."""
+        """The step's epoch, and this rank's stretch of the epoch's order."""
         epoch, batch = divmod(step, self.steps_per_epoch)
-        return epoch, slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+        first = batch * self.batch_size
+        return epoch, slice(first + self._share.start, first + self._share.stop)
 
     def _prepare(self, images: UInt8[Tensor, "B 3 H W"], step: int) -> Float32[Tensor, "B 3 H W"]:
         """Augment and normalize uint8 images (B, 3, H, W) on the device."""

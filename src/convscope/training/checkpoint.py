@@ -9,7 +9,6 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from convscope.durable import sync_folder, to_json, write_synced
 from convscope.errors import CheckpointError, ResourceError
-from convscope.training.loop import TrainingState
+from convscope.training.state import TrainingState, join_state, serialize
 
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before in case the newest is damaged later."""
@@ -45,19 +44,11 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
     target = folder / f"step-{state.step:09d}"
     temporary = folder / f".{target.name}.tmp"
     files = {
-        WEIGHTS: _serialize(model.state_dict()),
-        STATE: _serialize(
-            {
-                f"{index}.{key}": value
-                for index, values in state.optimizer.items()
-                for key, value in values.items()
-                if isinstance(value, Tensor)
-            }
-        ),
+        WEIGHTS: serialize(model.state_dict()),
+        STATE: serialize(state.tensors()),
     }
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    position = {each.name: getattr(state, each.name) for each in fields(state) if each.name != "optimizer"}
-    record: dict[str, Any] = {"sha256": sums, "log_bytes": log_bytes, "state": position}
+    record: dict[str, Any] = {"sha256": sums, "log_bytes": log_bytes, "state": state.position()}
     record["record_sha256"] = _sum(record)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,10 +118,6 @@ def remove_unfinished(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _serialize(tensors: dict[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: value.contiguous().cpu() for name, value in tensors.items()})
-
-
 def _newest_first(folder: Path) -> list[Path]:
     return sorted((p for p in folder.glob("step-*") if re.fullmatch(r"step-\d{9,}", p.name)), reverse=True)
 
@@ -147,11 +134,7 @@ def _read(path: Path) -> Checkpoint:
             if hashlib.sha256(data).hexdigest() != recorded:
                 raise CheckpointError(f"{path.name}/{name} is damaged: its SHA-256 is not the recorded one")
             tensors[name] = safetensors.torch.load(data)
-        optimizer: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors[STATE].items():
-            index, _, key = name.partition(".")
-            optimizer.setdefault(int(index), {})[key] = value
-        state = TrainingState(**record["state"], optimizer=optimizer)
+        state = join_state(record["state"], tensors[STATE])
         return Checkpoint(tensors[WEIGHTS], state, record["log_bytes"], record["sha256"][WEIGHTS])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path.name} is damaged: {type(error).__name__} {error}") from error

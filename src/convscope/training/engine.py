@@ -24,8 +24,8 @@ def select_device(name: str) -> torch.device:
     device(type='cpu')
     """
     available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if name == "auto":
-        name = "cuda" if len(available) > 1 else "cpu"
+    if name == "auto":  # each of torchrun's processes on a machine has a GPU of its own
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if len(available) > 1 else "cpu"
     if name in available or (name == "cuda" and len(available) > 1):
         return torch.device(name)
     raise UsageError(f'no device "{name}" on this machine; allowed: auto, {", ".join(available)}')

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Int64
 from torch import Tensor
 
+from convscope.ranks import ALONE, Ranks
 from convscope.training.engine import Precision, autocast
 from convscope.types import Network, Split
 
@@ -42,32 +43,38 @@ def evaluate(
     device: torch.device,
     precision: Precision = "fp32",
     should_stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Loss, accuracy and confusion over the whole split, in evaluation mode, without augmentation.
 
+    Several ranks take the batches in turn, and all get the sums that one would get.
     The model is left in the modes it came in. Raises Stopped where `should_stop` turned true before the end.
     """
     modes = [(module, module.training) for module in network.model.modules()]
     network.model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=device)
     classes = len(network.class_names)
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
     parts = torch.arange(len(split.labels)).split(evaluation_batch(network.input_size))
+    losses = torch.zeros(len(parts), dtype=torch.float64, device=device)  # by batch: their sum is in one order
+    batches = split.images.batches(parts[ranks.rank :: ranks.count])
     try:
         with torch.inference_mode():
-            for indices, images in zip(parts, split.images.batches(parts), strict=True):
-                if should_stop():
+            for turn in range(0, len(parts), ranks.count):
+                if ranks.agree(should_stop())[0]:
                     raise Stopped
+                part = turn + ranks.rank
+                if part >= len(parts):
+                    continue
+                indices, images = parts[part], next(batches)
                 labels = split.labels[indices].to(device)
                 inputs = images.to(device).to(memory_format=torch.channels_last).float() / 255
                 with autocast(device, precision):
                     logits = network(inputs).float()
-                loss += F.cross_entropy(logits, labels, reduction="sum")
+                losses[part] = F.cross_entropy(logits, labels, reduction="sum")
                 confusion += (labels * classes + logits.argmax(1)).bincount(minlength=classes * classes)
     finally:
         for module, mode in modes:
             module.training = mode
-    confusion = confusion.view(classes, classes).cpu()
-    return Evaluation(
-        loss.item() / len(split.labels), confusion.diagonal().sum().item() / len(split.labels), confusion
-    )
+    confusion = ranks.add_up(confusion).view(classes, classes).cpu()
+    loss = ranks.add_up(losses).sum().item()
+    return Evaluation(loss / len(split.labels), confusion.diagonal().sum().item() / len(split.labels), confusion)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from convscope.data.augment import STEP, random_bits
 from convscope.errors import NumericsError
 from convscope.models.weights import freeze_all_but_head, head_name
+from convscope.ranks import ALONE, Ranks
 from convscope.training.batches import Batches
 from convscope.training.engine import Precision, autocast, place, resolve_precision, select_device
 from convscope.training.evaluate import Stopped, evaluate
 from convscope.training.film import Recorder
 from convscope.training.meter import Meter, advice
 from convscope.training.schedule import Span, learning_rate, make_optimizer, plan
+from convscope.training.shared_norm import shared_batch_norms
+from convscope.training.state import TrainingState, load_optimizer, share_start
 from convscope.types import Dataset, Event, EventKind, Network, Recipe
 
 TRAIN_EVENT_STEPS = 10
@@ -30,19 +33,6 @@ TRAIN_EVENT_STEPS = 10
 
 CONFUSION_CLASSES = 100
 """Up to so many classes, each "eval" event tells how often each is taken for each."""
-
-
-@dataclass
-class TrainingState:
-    """How far a training has come: with the weights, all that going on from here takes."""
-
-    step: int = 0
-    seconds: float = 0.0
-    epoch_loss: float = 0.0  # sums over the images of the epoch so far
-    epoch_correct: int = 0
-    epoch_images: int = 0
-    phase: int | None = None  # the phase whose optimizer's state this is
-    optimizer: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
 
 
 Save = Callable[[TrainingState], dict[str, Any]]
@@ -61,27 +51,32 @@ def train(
     save_seconds: float = 60.0,
     film: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Train the model in place by the recipe, and yield an event whenever something happened.
 
     `device` is one, or its name, or "auto"; `precision` is the recipe's unless it is named.
     `state` goes on from an earlier training whose weights the model has. `save` is called at the start, at the
     end of each epoch and phase, after `save_seconds` without, and once `should_stop` turns true. `film` is the
-    run folder in which to film the training.
+    run folder in which to film the training. Of several `ranks` each is given the same and computes its share of
+    every batch; only the leader has `save` and `film`.
     Raises NumericsError, before anything more is saved, when a loss or a weight is no longer finite.
     """
-    at = state or TrainingState()
     device = select_device(device) if isinstance(device, str) else device
     precision = precision or resolve_precision(recipe.precision, device)
+    if not ranks.alone:
+        state, precision = share_start(model, state, precision, ranks)
+    at = state or TrainingState()
     place(model, device)
     network = Network(model, dataset.mean, dataset.std, dataset.image_size, dataset.class_names, name=recipe.model)
-    batches = Batches(dataset, recipe, device=device)
+    batches = Batches(dataset, recipe, device=device, ranks=ranks)
     spans = plan(recipe, steps_per_epoch=batches.steps_per_epoch)
     total = spans[-1].last
     started = time.monotonic() - at.seconds
     recorder = Recorder(film, network, dataset, spans) if film else None
     if recipe.freeze:
         freeze_all_but_head(model)
+    learner = _share_gradients(model, ranks)
 
     def event(kind: EventKind, **data: Any) -> Event:
         at.seconds = time.monotonic() - started
@@ -107,7 +102,7 @@ def train(
         optimizers=[span.phase.optimizer for span in spans],
     )
     stream = batches.stream(at.step, total)
-    meter = Meter()
+    meter = Meter(ranks)
     saved = time.monotonic()
     for span in spans:
         if at.step >= span.last:
@@ -126,16 +121,27 @@ def train(
             inputs, labels = next(stream)  # (B, 3, H, W), (B,)
             rate = learning_rate(span, step)
             seed = int(random_bits(1, recipe.seed, step, STEP)[0] >> 1)
-            loss, correct = _update(
-                model, optimizer, inputs, labels, rate=rate, seed=seed, recipe=recipe, precision=precision
-            )
-            meter.add(loss, correct, images=len(labels))
+            with shared_batch_norms(model, ranks):
+                loss, correct = _update(
+                    learner,
+                    optimizer,
+                    inputs,
+                    labels,
+                    rate=rate,
+                    seed=seed,
+                    recipe=recipe,
+                    precision=precision,
+                    ranks=ranks,
+                )
+            meter.add(loss, correct, images=recipe.batch_size)
             at.step = step + 1
             yield from frame()
 
-            stop = should_stop()
+            stop = late = False
+            if ranks.alone or at.step % TRAIN_EVENT_STEPS == 0:  # to agree takes the ranks' time
+                stop, late = ranks.agree(should_stop(), time.monotonic() - saved > save_seconds)
             epoch_ends = at.step % batches.steps_per_epoch == 0
-            save_due = epoch_ends or at.step == span.last or stop or time.monotonic() - saved > save_seconds
+            save_due = epoch_ends or at.step == span.last or stop or late
             eval_due = at.step % recipe.eval_every == 0 if recipe.eval_every else epoch_ends
             eval_due = eval_due or at.step == total
             if not (save_due or eval_due or at.step % TRAIN_EVENT_STEPS == 0):
@@ -156,7 +162,7 @@ def train(
                 images_per_second=speed,
             )
             if eval_due:
-                test = evaluate(network, dataset.test, device=device, precision=precision)
+                test = evaluate(network, dataset.test, device=device, precision=precision, ranks=ranks)
                 if not math.isfinite(test.loss):
                     raise NumericsError(
                         f"the test loss is {test.loss} after step {at.step} ({where}); {advice(span.number)}",
@@ -184,7 +190,7 @@ def train(
     final: dict[str, float] = {}
     try:
         for name, split in (("train", dataset.train), ("test", dataset.test)):
-            found = evaluate(network, split, device=device, should_stop=should_stop)
+            found = evaluate(network, split, device=device, should_stop=should_stop, ranks=ranks)
             final |= {f"{name}_loss": found.loss, f"{name}_accuracy": found.accuracy}
     except Stopped:
         yield event("end", reason="interrupted")
@@ -202,8 +208,13 @@ def _update(
     seed: int,
     recipe: Recipe,
     precision: Precision,
+    ranks: Ranks,
 ) -> tuple[Float32[Tensor, ""], Int64[Tensor, ""]]:
-    """One optimizer step; returns the batch's mean cross-entropy and its number of right answers, both 0-d."""
+    """One optimizer step; returns the batch's mean cross-entropy and its number of right answers, both 0-d.
+
+    Of several ranks each returns its part, so that the sum over all is that of the batch.
+    """
+    share = len(labels) / recipe.batch_size  # shares differ by an image where the ranks do not divide the batch
     for group in optimizer.param_groups:
         group["lr"] = rate
     # Dropout and its like draw from torch's generators: a seed of the step's own makes them pure functions too.
@@ -214,30 +225,21 @@ def _update(
         logits = logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * (share * ranks.count)).backward()  # the gradients' mean over the ranks is then that of the batch
         optimizer.step()
     logits = logits.detach()
     if recipe.label_smoothing:  # what is told is the loss against the true labels, as it is for the test images
         loss = F.cross_entropy(logits, labels)
-    return loss.detach(), (logits.argmax(1) == labels).sum()
+    return loss.detach() * share, (logits.argmax(1) == labels).sum()
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    """Load a state whose tensors may lie otherwise in memory than their parameters, as read from a file.
-
-    Fused optimizers walk parameter and state side by side in memory, so both must be laid out alike.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    alike = {
-        index: {
-            key: torch.empty_like(parameters[index]).copy_(value)
-            if isinstance(value, Tensor) and value.shape == parameters[index].shape
-            else value
-            for key, value in values.items()
-        }
-        for index, values in state.items()
-    }
-    optimizer.load_state_dict({"state": alike, "param_groups": optimizer.state_dict()["param_groups"]})
+def _share_gradients(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """The model, or one around it whose gradients are the mean of all ranks'."""
+    if ranks.alone:
+        return model
+    with warnings.catch_warnings():  # the newer name, forward_sync_buffers, is not known to torch 2.13
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def _set_modes(model: nn.Module, *, freeze: bool) -> None:

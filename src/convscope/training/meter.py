@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from convscope.errors import NumericsError
+from convscope.ranks import ALONE, Ranks
 
 
 def advice(phase: int) -> str:
@@ -22,7 +23,8 @@ def advice(phase: int) -> str:
 class Meter:
     """Means over a window of steps, fetched from the device together so that no step waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks = ALONE) -> None:
+        self._ranks = ranks
         self.restart()
 
     def restart(self) -> None:
@@ -33,7 +35,7 @@ class Meter:
         self._started = time.monotonic()
 
     def add(self, loss: Tensor, correct: Tensor, *, images: int) -> None:
-        """Count one step: its mean loss and its number of right answers, both 0-d."""
+        """Count one step of that many images: this rank's part of the mean loss and of the right answers, 0-d."""
         self._losses.append(loss)
         self._correct.append(correct)
         self._images += images
@@ -43,7 +45,7 @@ class Meter:
 
         Raises NumericsError naming the first step whose loss is not finite; `step` is the number of steps done.
         """
-        losses = torch.stack(self._losses).tolist()
+        losses = self._ranks.add_up(torch.stack(self._losses)).tolist()
         bad = next((index for index, loss in enumerate(losses) if not math.isfinite(loss)), None)
         if bad is not None:
             first = step - len(losses) + bad + 1
@@ -51,4 +53,5 @@ class Meter:
         images = self._images
         seconds = max(time.monotonic() - self._started, 1e-9)
         loss = sum(losses) / len(losses) * images  # every batch is equally large
-        return loss, int(torch.stack(self._correct).sum().item()), images, images / seconds
+        correct = self._ranks.add_up(torch.stack(self._correct).sum())
+        return loss, int(correct.item()), images, images / seconds

@@ -20,6 +20,7 @@ from convscope.data import load_dataset
 from convscope.errors import CheckpointError, DataError, NumericsError, ResourceError, UsageError
 from convscope.models import build_model
 from convscope.models.weights import load_weights, read_weights
+from convscope.ranks import ALONE, Ranks
 from convscope.training.checkpoint import (
     Checkpoint,
     checkpoint_bytes,
@@ -36,8 +37,10 @@ from convscope.training.engine import (
 )
 from convscope.training.film import WEIGHTS_BYTES
 from convscope.training.folder import FORMAT, EventLog, create_run, find_run, lock_run, read_config, read_events
-from convscope.training.loop import TrainingState, train
+from convscope.training.loop import train
+from convscope.training.recipe_values import flat_values
 from convscope.training.recipes import recipe_from_mapping
+from convscope.training.state import TrainingState
 from convscope.types import Dataset, Event, Network, Progress, Recipe, no_progress
 
 Say = Callable[[str], None]
@@ -69,6 +72,22 @@ class Run:
                 f"{dataset.fingerprint[:12]} instead of {described['fingerprint'][:12]}"
             )
         return dataset
+
+    def check_same(self, recipe: Recipe, dataset: Dataset, weights: str | None) -> None:
+        """Raise UsageError unless it is a training by the same recipe, on the same images, from the same weights."""
+        then = {**flat_values(self.config["recipe"]), "weights": self.config["weights"]}
+        now = {**flat_values(recipe), "weights": weights}
+        then["dataset"], now["dataset"] = self.config["dataset"]["fingerprint"][:12], dataset.fingerprint[:12]
+        other = [
+            f"{key} was {then.get(key)}, is {now.get(key)}"
+            for key in dict.fromkeys([*now, *then])
+            if key != "summary" and then.get(key) != now.get(key)
+        ]
+        if other:
+            raise UsageError(
+                f"{self.path} holds a run of other settings: {', '.join(other)}; the same settings go on with it, "
+                "others need another --out"
+            )
 
     def results(self) -> dict[str, float | int | str]:
         """What it came to: accuracies, losses and time of its end, and the hash of its weights; empty before."""
@@ -124,14 +143,19 @@ def start_run(
     film: bool = True,
     say: Say = say_nothing,
     should_stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Train in a new run folder; `dataset_options` and `weights` (absolute paths) are kept to do it again.
 
-    With `film`, what the network looks like is kept at steps that lie ever farther apart.
+    With `film`, what the network looks like is kept at steps that lie ever farther apart. Of several ranks only the
+    leader has the folder.
 
     Raises BusyError, UsageError or ResourceError where the folder cannot be had.
     """
     where = select_device(device)
+    if not ranks.leads:
+        yield from _train_along(recipe, dataset, where, should_stop, ranks)
+        return
     model = _initial_model(recipe, weights, dataset.class_names, say=say)
     _check_room(path, model, film=film)
     with lock_run(path):
@@ -151,9 +175,10 @@ def start_run(
             "precision": resolve_precision(recipe.precision, where),
             "versions": describe_versions(),
             "machine": describe_machine(where),
+            "processes": ranks.count,
         }
         create_run(path, config)
-        yield from _train_in(Run(path, config), model, dataset, where, None, {}, should_stop)
+        yield from _train_in(Run(path, config), model, dataset, where, None, {}, should_stop, ranks)
 
 
 def resume_run(
@@ -163,15 +188,19 @@ def resume_run(
     device: str | None = None,
     say: Say = say_nothing,
     should_stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Go on from the newest whole checkpoint; on the same CPU and versions every bit comes out the same.
 
     `dataset` is the run's own (see `Run.dataset`). Raises CheckpointError where every checkpoint is damaged.
     """
-    where = select_device(device or run.config["device"])
+    recipe = recipe_from_mapping(run.config["recipe"])
+    where = select_device(device or ("auto" if ranks.count > 1 else run.config["device"]))
+    if not ranks.leads:
+        yield from _train_along(recipe, dataset, where, should_stop, ranks)
+        return
     with lock_run(run.path):
-        recipe = recipe_from_mapping(run.config["recipe"])
-        reasons = list(_not_exact(run, where))
+        reasons = list(_not_exact(run, where, ranks))
         for reason in reasons:
             say(f"not bit-exact: {reason}")
         loaded = load_checkpoint(run.path / "checkpoints", warn=say)
@@ -184,7 +213,15 @@ def resume_run(
             model = build_model(recipe.model, class_count=len(dataset.class_names), seed=recipe.seed)
             _load(model, loaded)
         resumption = {"device": str(where), "versions": describe_versions(), "not_bit_exact": reasons}
-        yield from _train_in(run, model, dataset, where, loaded, resumption, should_stop)
+        yield from _train_in(run, model, dataset, where, loaded, resumption, should_stop, ranks)
+
+
+def _train_along(
+    recipe: Recipe, dataset: Dataset, device: torch.device, should_stop: Callable[[], bool], ranks: Ranks
+) -> Iterator[Event]:
+    """Train as the leader does, from the weights and the step that it tells, without a folder."""
+    model = build_model(recipe.model, class_count=len(dataset.class_names), seed=recipe.seed)
+    yield from train(model, dataset, recipe, device=device, should_stop=should_stop, ranks=ranks)
 
 
 def _train_in(
@@ -195,6 +232,7 @@ def _train_in(
     loaded: Checkpoint | None,
     resumption: Mapping[str, Any],
     should_stop: Callable[[], bool],
+    ranks: Ranks,
 ) -> Iterator[Event]:
     """Train in a folder that is locked, writing its log and its checkpoints.
 
@@ -217,6 +255,7 @@ def _train_in(
             save=save,
             film=run.path if run.config.get("film", True) else None,
             should_stop=should_stop,
+            ranks=ranks,
         )
         told = {_alarm(event) for event in read_events(run.path)}
         try:
@@ -323,11 +362,12 @@ def _check_room(path: Path, model: nn.Module, *, film: bool) -> None:
         )
 
 
-def _not_exact(run: Run, device: torch.device) -> Iterator[str]:
+def _not_exact(run: Run, device: torch.device, ranks: Ranks) -> Iterator[str]:
     """What is not as it was when the run began, and so may change the last bits."""
-    now = {**describe_versions(), **describe_machine(device), "device": str(device)}
-    then = {**run.config["versions"], **run.config["machine"], "device": run.config["device"]}
-    for key in ("convscope", "torch", "numpy", "processor", "threads", "device", "gpu"):
+    now = {**describe_versions(), **describe_machine(device), "device": str(device), "processes": ranks.count}
+    then = {"processes": 1, **run.config["versions"], **run.config["machine"]}
+    then |= {key: run.config[key] for key in ("device", "processes") if key in run.config}
+    for key in ("convscope", "torch", "numpy", "processor", "threads", "device", "gpu", "processes"):
         if now.get(key) != then.get(key):
             yield f"{key} was {then.get(key)}, is {now.get(key)}"
     if device.type != "cpu":

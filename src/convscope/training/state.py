@@ -1,0 +1,87 @@
+"""The state of a training: with the weights, all that going on from a step takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from convscope.ranks import Ranks
+from convscope.training.engine import Precision
+
+
+@dataclass
+class TrainingState:
+    """How far a training has come: with the weights, all that going on from here takes."""
+
+    step: int = 0
+    seconds: float = 0.0
+    epoch_loss: float = 0.0  # sums over the images of the epoch so far
+    epoch_correct: int = 0
+    epoch_images: int = 0
+    phase: int | None = None  # the phase whose optimizer's state this is
+    optimizer: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+
+    def position(self) -> dict[str, Any]:
+        """All of it but the optimizer's tensors."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "optimizer"}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimizer's tensors by "INDEX.KEY"."""
+        return {
+            f"{index}.{key}": value
+            for index, values in self.optimizer.items()
+            for key, value in values.items()
+            if isinstance(value, Tensor)
+        }
+
+
+def join_state(position: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TrainingState:
+    """The state again, from its two parts. Raises ValueError and TypeError for parts of something else."""
+    optimizer: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        optimizer.setdefault(int(index), {})[key] = value
+    return TrainingState(**position, optimizer=optimizer)
+
+
+def share_start(
+    model: nn.Module, state: TrainingState | None, precision: Precision, ranks: Ranks
+) -> tuple[TrainingState | None, Precision]:
+    """Give every rank what the leader begins with: the model's weights, in place, the state and the precision."""
+    for values in model.state_dict().values():
+        ranks.copy_from_leader(values)
+    begins = {"precision": precision, "position": state.position() if state else None}
+    told = json.loads(ranks.from_leader(lambda: json.dumps(begins).encode()))
+    if told["position"] is None:
+        return None, told["precision"]
+    tensors = safetensors.torch.load(ranks.from_leader(lambda: serialize(state.tensors() if state else {})))
+    return join_state(told["position"], tensors), told["precision"]
+
+
+def serialize(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors as the bytes of a safetensors file."""
+    return safetensors.torch.save({name: value.contiguous().cpu() for name, value in tensors.items()})
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
+    """Load a state whose tensors may lie otherwise in memory than their parameters, as read from a file.
+
+    Fused optimizers walk parameter and state side by side in memory, so both must be laid out alike.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    alike = {
+        index: {
+            key: torch.empty_like(parameters[index]).copy_(value)
+            if isinstance(value, Tensor) and value.shape == parameters[index].shape
+            else value
+            for key, value in values.items()
+        }
+        for index, values in state.items()
+    }
+    optimizer.load_state_dict({"state": alike, "param_groups": optimizer.state_dict()["param_groups"]})
