@@ -23,6 +23,7 @@ from convscope.hooks import (
 from convscope.methods.needs import as_maps
 from convscope.methods.tally import LayerSurvey, Tally
 from convscope.models.weights import head_name
+from convscope.ranks import ALONE, Ranks
 from convscope.types import Dataset, Network, Progress, Split, no_progress
 
 Half = Literal["train", "test"]
@@ -36,13 +37,15 @@ def survey(
     count: int = 9,
     split: Half = "train",
     progress: Progress = no_progress,
+    ranks: Ranks = ALONE,
 ) -> dict[str, LayerSurvey]:
     """A survey of each layer over all images of a split, by dotted name, from one pass without augmentation.
 
     `layers` defaults to `surveyed_layers`. Of each channel the `count` highest images are kept, each with its
     highest position; fewer where there are fewer images. What is held does not grow with the images. Values of
     an image depend in their last digits on the batch it is in, as they do in any forward pass. Ctrl-C is passed on:
-    a survey of a part of the images would tell of other images than it says.
+    a survey of a part of the images would tell of other images than it says. Several ranks share the images; each
+    gets the survey of all.
 
     Raises UsageError for a layer that is unknown, does not run or gives no maps, a count below 1, a split that
     is not, and images that the network does not take; NumericsError for values that are not finite.
@@ -62,6 +65,9 @@ def survey(
     check_images(network, half)
     total, classes = len(half.labels), len(dataset.class_names)
     parts = torch.arange(total).split(_batch(half.images.shape[2:]))
+    parts = parts[ranks.share(len(parts))]
+    if not parts:
+        raise UsageError(f"{total} images for {ranks.count} processes; allowed: fewer processes")
     tallies: dict[str, Tally] = {}
     members = torch.empty(0)
 
@@ -70,7 +76,8 @@ def survey(
             network.model.get_submodule(name), output, layer=name, image_size=half.images.shape[2:]
         ).float()
         if name not in tallies:
-            tallies[name] = Tally(maps, layer=name, count=count, images=total, classes=classes)
+            first = int(parts[0][0])
+            tallies[name] = Tally(maps, layer=name, count=count, images=total, classes=classes, first=first)
         tallies[name].add(maps, members)
 
     with frozen_eval(network.model), torch.inference_mode():
@@ -79,6 +86,9 @@ def survey(
             inputs = like_model(network.model, images) / 255
             members = F.one_hot(half.labels[indices], classes).float().to(inputs.device)
             observe_outputs(network.model, network.normalize(inputs), names, count_in)
+    if not ranks.alone:
+        for name in names:
+            tallies[name].join(ranks)
     progress("survey", total, total)
     return {name: tallies[name].survey() for name in names}
 

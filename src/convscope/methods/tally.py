@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convscope.errors import NumericsError
+from convscope.ranks import Ranks
 
 BINS = 32
 WATCHED = 4096  # most images, evenly spaced, for what a sample tells as well: means, zeros, twins
@@ -66,16 +67,18 @@ class LayerSurvey:
 class Tally:
     """One layer's survey in the making."""
 
-    def __init__(self, maps: Float[Tensor, "N K h w"], *, layer: str, count: int, images: int, classes: int) -> None:
+    def __init__(
+        self, maps: Float[Tensor, "N K h w"], *, layer: str, count: int, images: int, classes: int, first: int = 0
+    ) -> None:
         """Begin with the first batch's maps, which decide the shapes and are added separately.
 
-        `images` is how many there will be.
+        `images` is how many there will be in all, `first` the number of the first that this tally sees.
         """
         channels, self.width = maps.shape[1], maps.shape[3]
         self.layer = layer
         self.total = images
         self.map_size = tuple(maps.shape[2:])
-        self.seen = 0
+        self.first = self.seen = first
         self.watched_every, self.sampled_every = -(-images // WATCHED), -(-images // SAMPLED)
         kept = min(count, images)
         self.values = maps.new_full((channels, kept), -torch.inf, dtype=torch.float32)
@@ -92,11 +95,11 @@ class Tally:
         compared = channels if channels <= MOST_COMPARED else 0
         self.products = maps.new_zeros(compared, compared, dtype=torch.float32)
         self.compared_every = -(-images // COMPARED)
-        self.compared = 0
+        self.compared_from = self.compared = -(-first // self.compared_every)
         self.places = self._drawn(-(-images // self.compared_every)).to(maps.device)
         self.within = torch.zeros_like(self.products)
-        self.sampled = 0
-        self.sample = maps.new_empty(-(-images // self.sampled_every), channels, dtype=torch.float32)
+        self.sampled = -(-first // self.sampled_every)
+        self.sample = maps.new_zeros(-(-images // self.sampled_every), channels, dtype=torch.float32)
 
     def add(self, maps: Float[Tensor, "N K h w"], classes: Float[Tensor, "N classes"]) -> None:
         """Count in the next images; `classes` is 1 at each one's class and 0 elsewhere."""
@@ -157,7 +160,7 @@ class Tally:
     def _keep_highest(self, flat: Float[Tensor, "N K P"], peaks: Float[Tensor, "N K"]) -> None:
         """Remember the batch's images that are higher than those held; they are merged once enough have come."""
         least = self.values[:, -1]  # an equal one comes later than those held, so it loses
-        if not self.seen:
+        if self.seen == self.first:
             count = min(self.values.shape[1], len(peaks))
             least = torch.nextafter(peaks.topk(count, dim=0).values[-1], least)
         rows, channels = (peaks > least).nonzero(as_tuple=True)  # in the images' order
@@ -165,7 +168,7 @@ class Tally:
             return
         self.higher.append((channels, peaks[rows, channels], rows + self.seen, flat[rows, channels].argmax(1)))
         self.waiting += len(rows)
-        if not self.seen or self.waiting > len(self.values):
+        if self.seen == self.first or self.waiting > len(self.values):
             self._merge()
 
     def _merge(self) -> None:
@@ -185,6 +188,31 @@ class Tally:
         self.images = torch.cat([self.images.flatten(), images])[order].view(channels, count)
         self.positions = torch.cat([self.positions.flatten(), positions])[order].view(channels, count)
         self.higher, self.waiting = [], 0
+
+    def join(self, ranks: Ranks) -> None:
+        """Put together what the ranks saw, each of images in a row, so that every rank has seen all of them."""
+        self._merge()
+        channels, count = self.values.shape
+        owners = torch.arange(channels, device=self.values.device).repeat_interleave(count)
+        held = zip(
+            *(ranks.gather(each).flatten(1) for each in (self.values, self.images, self.positions)), strict=True
+        )
+        self.higher = [(owners, *of_rank) for of_rank in held]
+        self.values = torch.full_like(self.values, -torch.inf)
+        self._merge()
+        shift = torch.zeros_like(self.sums) if self.shift is None else self.shift.double()
+        sums, watched = self.sums - self.watched * shift, self.watched
+        for counted in (self.sums, self.positive, self.class_sums, self.class_counts, self.within, self.sample):
+            ranks.add_up(counted)
+        counts = ranks.add_up(torch.tensor([self.watched, self.compared - self.compared_from]))
+        self.watched, self.compared_from = int(counts[0]), 0
+        self.compared = int(counts[1])
+        if len(self.products):
+            common = self.sums / max(1, self.watched)
+            moved = shift - common  # products about another centre, by the parallel axis theorem
+            crossed = torch.outer(sums, moved)
+            products = self.products.double() + crossed + crossed.T + watched * torch.outer(moved, moved)
+            self.products, self.shift = ranks.add_up(products).float(), common.float()
 
     def survey(self) -> LayerSurvey:
         """The survey, once all images were added."""
@@ -244,7 +272,7 @@ class Tally:
             return np.full(channels, -1), np.zeros(channels)
         shifted = self.sums.cpu().numpy() / self.watched - self.shift.double().cpu().numpy()
         between = self.products.cpu().numpy() / self.watched - np.outer(shifted, shifted)
-        within = self.within.cpu().double().numpy() / (self.compared * self.places.shape[1])
+        within = self.within.cpu().double().numpy() / ((self.compared - self.compared_from) * self.places.shape[1])
         whole = between + within  # the law of total variance
         variance = np.maximum(np.diag(whole), 0)
         alike = _correlation(whole, variance)

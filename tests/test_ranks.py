@@ -1,0 +1,177 @@
+"""Ranks: four processes compute what one computes, and one that is lost ends the others by name."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed as dist
+
+from convscope import rank_watch
+from convscope.errors import RankLost
+from convscope.rank_watch import RankWatch
+from convscope.ranks import ALONE, Ranks
+from tests.ranks_together import everything
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+@pytest.fixture(scope="module")
+def by_four(tmp_path_factory):
+    """What each of four ranks came to."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [*TORCHRUN, "4", "-m", "tests.ranks_together", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"rank-{rank}.pt") for rank in range(4)]
+
+
+@pytest.fixture(scope="module")
+def by_one():
+    return everything(ALONE)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_gradients_are_those_of_the_whole_batch(by_four, by_one):
+    for name, gradient in by_one["gradients"].items():
+        torch.testing.assert_close(by_four[0]["gradients"][name], gradient, rtol=1e-12, atol=1e-14)
+
+
+def test_a_training_ends_within_rounding_of_one_by_one_process_and_alike_on_all_ranks(by_four, by_one):
+    for name, value in by_one["trained"]["weights"].items():
+        torch.testing.assert_close(by_four[0]["trained"]["weights"][name], value, rtol=1e-5, atol=1e-7)
+        assert all(
+            torch.equal(other["trained"]["weights"][name], by_four[0]["trained"]["weights"][name])
+            for other in by_four
+        )
+    for ours, theirs in zip(by_four[0]["trained"]["figures"], by_one["trained"]["figures"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_an_evaluation_comes_to_the_same_number(by_four, by_one):
+    assert by_four[2]["evaluated"]["loss"] == by_one["evaluated"]["loss"]
+    assert by_four[2]["evaluated"]["accuracy"] == by_one["evaluated"]["accuracy"]
+    assert torch.equal(by_four[2]["evaluated"]["confusion"], by_one["evaluated"]["confusion"])
+
+
+def test_a_survey_keeps_the_same_images_and_counts_the_same(by_four, by_one):
+    for layer, alone in by_one["surveyed"].items():
+        shared = by_four[3]["surveyed"][layer]
+        for name in ("images", "positions", "histogram", "dead", "twins", "selective_class", "map_size"):
+            assert torch.equal(shared[name], alone[name]), (layer, name)
+        for name in (
+            "values",
+            "means",
+            "shares_of_zeros",
+            "class_means",
+            "selectivity",
+            "histogram_range",
+            "likeness",
+        ):
+            np.testing.assert_allclose(shared[name], alone[name], rtol=1e-5, atol=1e-6, err_msg=f"{layer} {name}")
+
+
+def test_what_ranks_tell_each_other(by_four):
+    talk = by_four[1]["talk"]
+    assert talk["gathered"].tolist() == [[0, 1], [1, 1], [2, 1], [3, 1]]
+    assert talk["sum"].tolist() == [6, 4]
+    assert talk["agreed"] == (True, False)
+    assert (talk["told"], talk["nothing"]) == ("by the leader", "")
+
+
+def test_shares_are_as_equal_as_can_be_and_nothing_is_left_out():
+    for count in range(1, 9):
+        shares = [range(50)[Ranks(rank, count).share(50)] for rank in range(count)]
+        assert [item for share in shares for item in share] == list(range(50))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.fixture
+def pair(monkeypatch):
+    """Makes the watches of two ranks that beat quickly; what would end the process is kept instead."""
+    monkeypatch.setattr(rank_watch, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(rank_watch, "SILENT_SECONDS", 0.4)
+    ended: list[int] = []
+    monkeypatch.setattr(rank_watch.os, "_exit", ended.append)
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    watches: list[RankWatch] = []
+
+    def make(rank: int) -> RankWatch:
+        watches.append(RankWatch(store, rank, 2))
+        return watches[-1]
+
+    make.ended = ended
+    make.store = store
+    yield make
+    for watch in watches:
+        watch.leave()
+
+
+def waited(condition) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_ranks_that_beat_are_left_alone_and_so_is_one_that_has_ended_in_order(pair):
+    pair(0)
+    other = pair(1)
+    time.sleep(0.6)
+    other.leave()
+    time.sleep(0.6)
+    assert not pair.ended
+
+
+def test_a_silent_rank_is_named_and_this_process_ends(pair, capsys):
+    pair(0)
+    pair.store.set("convscope/beat/1", "elsewhere 17 1")
+    assert waited(lambda: pair.ended)
+    assert pair.ended == [RankLost.exit_code]
+    assert "convscope: rank 1 has been silent for" in capsys.readouterr().err
+
+
+def test_a_halted_process_on_this_machine_is_killed(pair):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as sleeper:
+        pair(0)
+        pair.store.set("convscope/beat/1", f"{rank_watch.socket.gethostname()} {sleeper.pid} 1")
+        assert sleeper.wait(timeout=20) == -9
+
+
+def test_what_another_rank_failed_of_is_passed_on(pair, capsys):
+    pair(0)
+    pair(1).leave("failed: the disk is full")
+    assert waited(lambda: pair.ended)
+    assert "rank 1 failed: the disk is full; all ranks end; the same command goes on" in capsys.readouterr().err
+
+
+def test_whoever_asks_hears_who_is_lost_and_the_process_is_his_to_end(pair):
+    watch = pair(0)
+    pair.store.set("convscope/beat/1", "elsewhere 17 1")
+    found: list[str | None] = []
+    asking = threading.Thread(target=lambda: found.append(watch.find_lost()))
+    asking.start()
+    asking.join(10)
+    assert "rank 1 has been silent" in found[0]
+    assert not pair.ended
+
+
+def test_torchrun_trains_once_writes_once_and_the_same_command_finds_it_finished(tmp_path):
+    flags = ["train", "digits", "--model", "resnet8", "--steps", "3", "--no-film", "--out", str(tmp_path / "run")]
+    command = [*TORCHRUN, "2", "-m", "convscope", *flags]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("test_accuracy") == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_bytes())["processes"] == 2
+    assert (tmp_path / "run" / "events.jsonl").read_text().count('"kind": "end"') == 1
+    again = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
+    assert "is finished already" in again.stderr
+    assert again.stdout == first.stdout
