@@ -26,6 +26,8 @@ def stratified_split(
 
     keys = np.random.Philox(key=seed).random_raw(len(labels))
     order = np.argsort(keys, kind="stable")
-    chosen = [order[labels[order] == each][:quota] for each, quota in zip(classes, quotas, strict=True)]
-    test = np.sort(np.concatenate(chosen))
-    return np.setdiff1d(np.arange(len(labels)), test), test
+    order = order[np.argsort(labels[order], kind="stable")]  # class by class, each in the order of its keys
+    chosen = np.zeros(len(labels), dtype=bool)
+    for first, quota in zip(np.cumsum(counts) - counts, quotas, strict=True):
+        chosen[order[first : first + quota]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
