@@ -1,19 +1,23 @@
 // A picture with what belongs to it: a caption, the file to keep, and the command that draws it again.
-import { element, sayOrHide } from "../shared/dom.js";
+import { element, say, sayOrHide } from "../shared/dom.js";
 import { Picture } from "./picture.js";
 
+const COPY = "copy command";
+
 /** {node, picture, setCommand(text)}: a figure of the picture at an address, not yet loaded. */
-export function figureOf(address, alternative, { caption = null, command = null, waiting } = {}) {
-  const picture = new Picture(address, alternative, { waiting });
+export function figureOf(address, alternative, { caption = null, command = null, waiting, standIns, file = address } = {}) {
+  const picture = new Picture(address, alternative, { waiting, standIns });
   const words = element("p", { class: "note" }, caption);
   sayOrHide(words, caption);
-  const save = element("a", { download: true, href: withDownload(address), class: "small" }, "download");
-  const copy = element("button", { type: "button", class: "small quiet" }, "copy command");
-  const keep = element("span", { class: "keep" }, save, copy);
+  const save = element("a", { download: true, href: withDownload(file), class: "small" }, "download");
+  const copy = element("button", { type: "button", class: "small quiet" }, COPY);
+  const typed = element("input", { class: "command", readonly: true, hidden: true, "aria-label": "The command that draws this picture again" });
+  const keep = element("span", { class: "keep" }, save, copy, typed);
   const node = element("figure", { class: "kept" }, picture.node, element("figcaption", {}, words, keep));
   let line = command;
   copy.hidden = !line;
-  copy.addEventListener("click", () => copyText(copy, line));
+  copy.title = line ?? "";
+  copy.addEventListener("click", () => copyText(line, copy, typed));
   return {
     node,
     picture,
@@ -21,6 +25,7 @@ export function figureOf(address, alternative, { caption = null, command = null,
     setCommand(text) {
       line = text;
       copy.hidden = !text;
+      typed.hidden = true;
       copy.title = text ?? "";
     },
     setCaption: (text) => sayOrHide(words, text),
@@ -35,13 +40,15 @@ function withDownload(address) {
   return `${address}${address.includes("?") ? "&" : "?"}download=1`;
 }
 
-async function copyText(button, text) {
-  const before = button.textContent;
+/** Copies a text; where the clipboard is forbidden, shows it selected, to be copied by hand. */
+async function copyText(text, button, typed) {
   try {
     await navigator.clipboard.writeText(text);
-    button.textContent = "copied";
+    say(button, "copied");
+    setTimeout(() => say(button, COPY), 1500);
   } catch {
-    prompt("The command that draws this picture again:", text); // the clipboard is forbidden here
+    typed.value = text;
+    typed.hidden = false;
+    typed.select();
   }
-  setTimeout(() => (button.textContent = before), 1500);
 }

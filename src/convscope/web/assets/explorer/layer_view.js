@@ -116,7 +116,7 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
 
   function tileOf(row, picture) {
     const marks = [row.dead ? "dead" : "", row.duplicate_of != null ? "duplicate" : ""].filter(Boolean);
-    const made = channelTile(loader, { layer: name, channel: row.channel, picture, note: noteOf(row), marks });
+    const made = channelTile(loader, network, { layer: name, channel: row.channel, picture, note: noteOf(row), marks });
     made.node.title = describe(row);
     return made;
   }

@@ -1,8 +1,7 @@
 // The explorer: asks what the network is, then opens the view that the address names.
-import { element, find, say, sayOrHide } from "../shared/dom.js";
+import { element, find, sayOrHide } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
 import { startTheme } from "../shared/theme.js";
-import { thousands } from "../shared/words.js";
 import { places } from "./addresses.js";
 import { openChannel } from "./channel_view.js";
 import { openClass } from "./class_view.js";
@@ -11,9 +10,12 @@ import { openImages } from "./images_view.js";
 import { listenToKeys } from "./keys.js";
 import { openLayer } from "./layer_view.js";
 import { openNetwork } from "./network_view.js";
+import { showProgress } from "./progress.js";
 import { Router } from "./router.js";
 import { listen } from "./stream.js";
 import { acceptDrops } from "./uploads.js";
+
+const SIZES = { small: 64, tile: 96, medium: 192, large: 288 }; // pixels on the screen
 
 const goTo = (hash) => (location.hash = hash);
 let shown = null;
@@ -36,15 +38,27 @@ async function start() {
   const context = { network, goTo, layerOf: (name) => layers.get(name), replace: (hash) => router.replace(hash) };
   const router = new Router((route) => viewOf(route, context), show);
   find("classes-link").hidden = !network.classes.length;
+  setSizes(network.input_size[1]);
   history.scrollRestoration = "manual";
   router.start();
   listenToKeys(goTo);
   acceptDrops(goTo, (words) => sayOrHide(find("trouble"), words));
   listen({
-    progress: showProgress,
+    progress: (told) => {
+      showProgress(told);
+      shown?.progress?.(told);
+    },
     drawn: (told) => shown?.drawn?.(told),
     state: (connected) => sayOrHide(find("connection"), connected ? "" : "the server does not answer"),
   });
+}
+
+/** Shows images in whole multiples of their pixels, as near to these sizes as that goes, so that all are equally large. */
+function setSizes(across) {
+  const style = document.documentElement.style;
+  for (const [name, wanted] of Object.entries(SIZES)) {
+    style.setProperty(`--${name}`, `${across < wanted ? across * Math.round(wanted / across) : wanted}px`);
+  }
 }
 
 /** The view that an address names: {name, key, open, crumbs}. */
@@ -84,17 +98,6 @@ function show(view, { key, tab, crumbs }) {
     return element("li", {}, href && !last ? element("a", { href, rel }, words) : element("span", { "aria-current": "location" }, words));
   });
   find("crumbs").replaceChildren(...parts);
-}
-
-function showProgress({ what, done, total }) {
-  const busy = total > 0 && done < total;
-  const bar = find("work-bar");
-  bar.hidden = !busy;
-  if (busy) {
-    bar.max = total;
-    bar.value = done;
-  }
-  say(find("work"), busy ? `${what}: ${thousands(done)} of ${thousands(total)}` : "");
 }
 
 globalThis.navigation?.addEventListener("navigate", ({ navigationType }) => (wentBack = navigationType === "traverse"));
