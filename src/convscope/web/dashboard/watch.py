@@ -40,11 +40,14 @@ def watch(
     say: Callable[[str], None],
     warn: Callable[[str], None] = say_nothing,
     follow: int | None = None,
+    host: str | None = None,
+    expose: bool = False,
 ) -> None:
     """Show the runs of a folder until Ctrl-C or SIGTERM; `say` is called with the page's address.
 
     `port` None is the usual one or the next that is free, 0 any that is free. With `follow`, the number of a process,
-    the dashboard ends by itself a minute after that process has ended and no page is open.
+    the dashboard ends by itself a minute after that process has ended and no page is open. `host` and `expose` are
+    those of `server.serve`.
     Raises UsageError where the folder does not exist or the port is taken.
     """
     if not folder.is_dir():
@@ -65,6 +68,9 @@ def watch(
         say=say,
         close_streams=dashboard.live.close,
         on_start=started,
+        host=host,
+        expose=expose,
+        warn=warn,
     )
 
 
