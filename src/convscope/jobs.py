@@ -212,26 +212,28 @@ def follow(events: Iterator[Event], stop: StopSignals, output: Output, *, again:
 
 def print_run(
     path: Path,
-    dataset: Dataset,
+    dataset: Dataset | None,
     output: Output,
     *,
     report: bool,
     budget: str | None = None,
     format: Literal["html", "md"] = "html",
+    gone: str = "",
 ) -> None:
-    """Write the report if asked for, and print what the run came to."""
-    results = run_results(path, dataset, output, report=report, budget=budget, format=format)
+    """Write the report if asked for, without images where the dataset is `gone`; print what the run came to."""
+    results = run_results(path, dataset, output, report=report, budget=budget, format=format, gone=gone)
     print_results(results, as_json=output.json)
 
 
 def run_results(
     path: Path,
-    dataset: Dataset,
+    dataset: Dataset | None,
     output: Output,
     *,
     report: bool,
     budget: str | None = None,
     format: Literal["html", "md"] = "html",
+    gone: str = "",
 ) -> dict[str, Any]:
     """Write the report if asked for; where the run is, and what it came to."""
     from convscope.training.run import open_run
@@ -248,6 +250,7 @@ def run_results(
                 path,
                 budget=seconds,
                 format=format,
+                gone=gone,
                 network=opened.network(say=say),
                 dataset=dataset,
                 events=events,
