@@ -97,7 +97,7 @@ def fingerprint(
         {
             "shape": summary.shape,
             "pixels": summary.digest(),
-            "labels": _labels_digest(labels),
+            "labels": labels_digest(labels),
         }
         for summary, labels in ((train, train_labels), (test, test_labels))
     ]
@@ -105,7 +105,8 @@ def fingerprint(
     return hashlib.sha256(manifest.encode()).hexdigest()
 
 
-def _labels_digest(labels: Int64[Tensor, " N"]) -> str:
+def labels_digest(labels: Int64[Tensor, " N"]) -> str:
+    """SHA-256 over labels (N,) int64, in hexadecimal."""
     sha256 = hashlib.sha256()
     for part in labels.split(2**16):
         sha256.update(part.numpy().astype("<i8").tobytes())

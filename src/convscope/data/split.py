@@ -18,7 +18,7 @@ def stratified_split(
     >>> stratified_split(np.array([0, 0, 0, 0, 1, 1]), one_in=2, seed=1)[1].tolist()
     [2, 3, 5]
     """
-    classes, counts = np.unique(labels, return_counts=True)
+    counts = np.unique(labels, return_counts=True)[1]
     quotas = counts // one_in
     missing = -(-len(labels) // one_in) - quotas.sum()
     quotas[np.argsort(-(counts % one_in), kind="stable")[:missing]] += 1  # to the largest remainders
