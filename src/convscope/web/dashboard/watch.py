@@ -24,6 +24,9 @@ from convscope.web.server import serve
 LINGER_SECONDS = 60.0
 """A dashboard that was started beside a training ends so long after both the training and the last page."""
 
+FOLLOW_SECONDS = 1.0
+"""Seconds between two looks at whether the training is there."""
+
 START_SECONDS = 15.0
 """So long a training waits for the dashboard beside it to say its address."""
 
@@ -79,10 +82,10 @@ async def end_after(number: int, live: Live, stop: Callable[[], None]) -> None:
     with suppress(psutil.Error):
         process = psutil.Process(number)
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(1)
+            await asyncio.sleep(FOLLOW_SECONDS)
     ended = time.monotonic()
     while live.pages or time.monotonic() - max(ended, live.left) < LINGER_SECONDS:
-        await asyncio.sleep(1)
+        await asyncio.sleep(FOLLOW_SECONDS)
     stop()
 
 
