@@ -4,7 +4,8 @@ import { ask } from "../shared/server.js";
 import { change, percent } from "../shared/words.js";
 import { api, places } from "./addresses.js";
 import { barList } from "./bars.js";
-import { section, selectOf, waiting } from "./controls.js";
+import { classChoice } from "./class_choice.js";
+import { field, section, waiting } from "./controls.js";
 import { figureOf } from "./figure.js";
 import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
@@ -124,9 +125,10 @@ export function openClass({ network, layerOf, goTo }, route) {
 /** The classes to go to. */
 function picker({ classes }, number, goTo) {
   if (classes.length > FEW) {
-    const list = selectOf(classes.map((name, each) => [String(each), name]), (value) => goTo(places.class(value)), String(number));
-    list.node.setAttribute("aria-label", "Class");
-    return list.node;
+    const choice = classChoice(classes, "", (value) => goTo(places.class(value)));
+    const link = (each, rel, words) => (classes[each] == null ? null : element("a", { rel, href: places.class(each) }, words));
+    const beside = [link(number - 1, "prev", `‹ ${classes[number - 1]}`), link(number + 1, "next", `${classes[number + 1]} ›`)];
+    return element("div", { class: "tools" }, field("Another class", choice.node), ...beside);
   }
   const links = classes.map((name, each) =>
     element("a", { class: "chip", href: places.class(each), "aria-current": each === number ? "page" : null, rel: each === number - 1 ? "prev" : each === number + 1 ? "next" : null }, name),

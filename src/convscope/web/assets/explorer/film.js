@@ -1,6 +1,6 @@
 // How a channel formed: its pattern at steps of the training, to play or to go through by hand.
 import { element, say } from "../shared/dom.js";
-import { ask } from "../shared/server.js";
+import { ask, askPicture } from "../shared/server.js";
 import { epochs, thousands } from "../shared/words.js";
 import { api } from "./addresses.js";
 import { failed, section, waiting } from "./controls.js";
@@ -23,6 +23,7 @@ export function filmSection(layer, channel, command, loader) {
     }
     if (told.waiting) {
       const far = told.total ? `: ${thousands(told.drawn)} of ${thousands(told.total)}` : "";
+      await askPicture(api.channel(layer, channel, "/film.png")); // asking for it begins the drawing
       place.replaceChildren(waiting(`Drawing the pattern at steps of the training${far} …`));
       return false;
     }

@@ -21,7 +21,9 @@ const goTo = (hash) => (location.hash = hash);
 let shown = null;
 let opened = "";
 let wentBack = false;
+let above = []; // the addresses of the views that the open one lies in
 const positions = new Map();
+const left = new Map(); // by view, the link that was opened last
 
 async function start() {
   let network;
@@ -84,8 +86,13 @@ function show(view, { key, tab, crumbs }) {
     main.replaceChildren(view.node);
     shown = view;
   }
-  if (opened !== key) scrollTo(0, wentBack ? (positions.get(key) ?? 0) : 0);
+  if (opened !== key) {
+    const returned = wentBack || above.includes(location.hash);
+    scrollTo(0, wentBack ? (positions.get(key) ?? 0) : 0);
+    if (opened) focusOn(main, returned ? left.get(key) : null);
+  }
   opened = key;
+  above = crumbs.map((crumb) => crumb[1]);
   document.title = `${view.title} · convscope`;
   for (const link of document.querySelectorAll("#tabs a")) {
     if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
@@ -100,6 +107,27 @@ function show(view, { key, tab, crumbs }) {
   find("crumbs").replaceChildren(...parts);
 }
 
+/** Goes on with the keyboard where it was left: at the link that was opened, as soon as it is there, or at the view's beginning. */
+function focusOn(main, href) {
+  main.focus({ preventScroll: true });
+  if (!href) return;
+  const look = () => {
+    const link = [...main.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === href);
+    if (!link || document.activeElement !== main) return;
+    link.scrollIntoView({ block: "nearest" });
+    link.focus();
+    watch.disconnect();
+  };
+  const watch = new MutationObserver(() => (document.activeElement === main ? look() : watch.disconnect()));
+  watch.observe(main, { childList: true, subtree: true });
+  setTimeout(() => watch.disconnect(), 5000);
+  look();
+}
+
+find("main").addEventListener("click", ({ target }) => {
+  const link = target.closest("a.tile, a.door");
+  if (link) left.set(opened, link.getAttribute("href"));
+});
 globalThis.navigation?.addEventListener("navigate", ({ navigationType }) => (wentBack = navigationType === "traverse"));
 
 startTheme(find("theme"), () => {});

@@ -3,6 +3,7 @@ import { element, say } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
 import { many } from "../shared/words.js";
 import { api } from "./addresses.js";
+import { keepOf } from "./keep.js";
 import { Picture } from "./picture.js";
 
 const WIDE = 80; // pixels on the screen that a map should have at least
@@ -32,6 +33,7 @@ export class MapsSheet {
   #cell = element("i", { class: "cell", hidden: true, "aria-hidden": true });
   #hovered = element("i", { class: "hovered", hidden: true, "aria-hidden": true });
   #words = element("span", {});
+  #keep = keepOf();
   #legend = element("span", { class: "legend", hidden: true });
   #board;
   #sizes;
@@ -45,7 +47,7 @@ export class MapsSheet {
       { class: "sheet", tabindex: "0", role: "application", "aria-label": "Feature maps: arrows move from cell to cell, Enter opens the channel" },
       ...[this.#picture.node, this.#lines, this.#tile, this.#hovered, this.#cell],
     );
-    this.node = element("div", { class: "sheet-place" }, this.#board, element("p", { class: "note sheet-words" }, this.#words, this.#legend));
+    this.node = element("div", { class: "sheet-place" }, this.#board, element("p", { class: "note sheet-words" }, this.#words, this.#legend), this.#keep.node);
     this.pages = element("span", { class: "pages" });
     this.#board.addEventListener("click", (event) => this.#click(event));
     this.#board.addEventListener("pointermove", (event) => this.#hover(event));
@@ -122,7 +124,10 @@ export class MapsSheet {
     this.#tellColours();
     const query = `?columns=${this.#columns}&first=${this.#first}&count=${this.#count}`;
     this.#pageLinks();
-    await this.#picture.change(api.maps(this.#image, this.#layer, `.png${query}`)).catch(() => {});
+    const address = api.maps(this.#image, this.#layer, `.png${query}`);
+    this.#keep.setFile(address);
+    this.#keep.setCommand(this.#shape.command);
+    await this.#picture.change(address).catch(() => {});
     if (mine !== this.#asked) return;
     this.#place();
     this.#mark();

@@ -1,6 +1,6 @@
 // The network as a map: from the image at the top to the classes at the bottom, each layer a door to its channels.
 import { element } from "../shared/dom.js";
-import { figure, many, percent, thousands } from "../shared/words.js";
+import { many, percent, thousands } from "../shared/words.js";
 import { places } from "./addresses.js";
 import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
@@ -39,7 +39,7 @@ function heading({ name, source, dataset, parameters, figures, weights_sha256: w
     ["parameters", thousands(parameters)],
     ["dataset", dataset?.name],
     ["test images", dataset && thousands(dataset.test)],
-    ["classes", classes.length || null],
+    ["classes", classes.length ? thousands(classes.length) : null],
   ].filter(([, said]) => said != null);
   const list = facts.map(([what, said]) => element("div", {}, element("dt", {}, what), element("dd", {}, said)));
   const origin = [source === name ? null : source, weights ? `weights ${weights.slice(0, 12)}` : null];
@@ -119,5 +119,5 @@ function slab(shape, { widest, highest }) {
 }
 
 export function saidShape(shape) {
-  return shape?.length ? shape.map((each) => figure(each)).join(" × ") : "";
+  return shape?.length ? shape.map((each) => thousands(each)).join(" × ") : "";
 }
