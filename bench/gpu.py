@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--recipe", default="best", help="of which the augmentation and the learning rate are taken")
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--epochs", type=int, help="otherwise the recipe's")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the recipe, such as compiled=yes")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
@@ -114,7 +115,7 @@ def training(asked: argparse.Namespace) -> list[Figure]:
 def training_recipe(asked: argparse.Namespace) -> Recipe:
     """The recipe that is trained by, without looks at the test images on the way."""
     length = {"steps": 20} if asked.quick else {"epochs": asked.epochs}
-    settings = ["batch_size=32"] if asked.quick else []
+    settings = [*asked.set, *(["batch_size=32"] if asked.quick else [])]
     return override_recipe(get_recipe(asked.recipe), model=asked.model, eval_every=10**9, settings=settings, **length)
 
 

@@ -127,6 +127,7 @@ def computed_bytes(dataset: Dataset, model: str, batch: int, precision: str) -> 
     network = build_model(model, class_count=len(dataset.class_names), seed=0)
     weights = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     momentum = sum(value.numel() * value.element_size() for value in network.parameters())
+    network.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     known = {value.data_ptr() for value in network.state_dict().values()}
     kept: dict[int, torch.UntypedStorage] = {}  # the storages themselves, so that no address is used twice
 
@@ -136,12 +137,12 @@ def computed_bytes(dataset: Dataset, model: str, batch: int, precision: str) -> 
             kept[storage.data_ptr()] = storage
         return tensor
 
-    device = torch.device("cpu")
     images = torch.rand(batch, 3, *dataset.image_size).contiguous(memory_format=torch.channels_last)
-    network.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
-    known |= {value.data_ptr() for value in network.state_dict().values()}
-    settled = resolve_precision(precision, device)  # pyright: ignore[reportArgumentType] - one of the three
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(device, settled):
+    settled = resolve_precision(precision, torch.device("cpu"))  # pyright: ignore[reportArgumentType] - one of the three
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        autocast(torch.device("cpu"), settled),
+    ):
         loss = F.cross_entropy(network(images), torch.zeros(batch, dtype=torch.int64))
     del loss
     return {

@@ -46,7 +46,8 @@ class Task:
         return build_model(self.model, class_count=len(self.dataset.class_names), seed=self.seed)
 
 
-Contender = Callable[[Task, Mark], None]
+Contender = Callable[[Task, Mark], str]
+"""Does the task, marking its way; says how it computed."""
 
 
 class Photographs(Indexed[Any]):
@@ -68,7 +69,7 @@ class Photographs(Indexed[Any]):
         return self.transform(Image.fromarray(self.data[index])), self.targets[index]
 
 
-def usual_loop(task: Task, mark: Mark) -> None:
+def usual_loop(task: Task, mark: Mark) -> str:
     """The loop of PyTorch's own tutorial with torchvision's transforms and a DataLoader: fp32, two workers."""
     torch.manual_seed(task.seed)
     model = task.network().train()
@@ -82,6 +83,7 @@ def usual_loop(task: Task, mark: Mark) -> None:
             loss.backward()
             optimizer.step()
             marks.add(loss.item())
+    return f"fp32, {WORKERS} workers"
 
 
 def usual_loader(task: Task) -> DataLoader[Any]:
@@ -100,7 +102,7 @@ def usual_loader(task: Task) -> DataLoader[Any]:
     return DataLoader(photographs, task.batch, shuffle=True, num_workers=WORKERS, drop_last=True)
 
 
-def timm_loop(task: Task, mark: Mark, *, tuned: bool = False) -> None:
+def timm_loop(task: Task, mark: Mark, *, tuned: bool = False) -> str:
     """The steps of timm's train script with its loader, optimizer and meters; with `tuned`, its fast flags too.
 
     These are --amp --amp-dtype bfloat16 --channels-last. Its default crops are for ImageNet, so that torchvision's
@@ -150,9 +152,10 @@ def timm_loop(task: Task, mark: Mark, *, tuned: bool = False) -> None:
             if number % 50 == 0:
                 logger.info("%s: loss %s, %s s", number, losses.avg, durations.avg)
             marks.add(losses.val)
+    return f"{'bf16, channels-last' if tuned else 'fp32'}, {WORKERS} workers"
 
 
-def keras_loop(task: Task, mark: Mark) -> None:
+def keras_loop(task: Task, mark: Mark) -> str:
     """Keras's `fit` on its torch backend, given the usual loader, as its guide to PyTorch users has it."""
     os.environ["KERAS_BACKEND"] = "torch"
     import keras
@@ -182,15 +185,16 @@ def keras_loop(task: Task, mark: Mark) -> None:
                 self.model.stop_training = True
 
     loader = usual_loader(task)
-    epochs = -(-task.steps // len(loader))
+    length = min(task.steps, len(loader))
     model.fit(
         loader,
-        epochs=epochs,
-        steps_per_epoch=min(task.steps, len(loader)),
+        epochs=-(-task.steps // length),
+        steps_per_epoch=length,
         verbose=0,
-        shuffle=False,
+        shuffle=False,  # the loader does
         callbacks=[Tell()],
     )
+    return f"fp32, channels first, {WORKERS} workers"
 
 
 class Marks:

@@ -20,7 +20,7 @@ from bench.rates import matmul_rate, training_operations
 from bench.timing import Comparison, arguments, report
 from bench.top_images import noise
 from convscope.data import load_dataset
-from convscope.training.engine import resolve_precision
+from convscope.training.folder import read_config
 from convscope.training.recipes import get_recipe
 from convscope.training.run import start_run
 from convscope.types import Augmentation, Phase
@@ -60,12 +60,12 @@ def main(argv: Sequence[str]) -> None:
         "timed steps": asked.steps,
         "augmentation": f"crops of up to {CROP} pixels, flips",
         "optimizer": f"SGD {RATE}, momentum {MOMENTUM}",
-        "ours": f"a run folder with log and checkpoints, without film; auto is {_auto()}",
+        "ours": "a run folder with log and checkpoints, without film",
     }
     report(comparisons(runs, task), figures, packages=["torchvision", "timm", "keras"], facts=facts, json=asked.json)
 
 
-def ours(task: Task, mark: Mark, *, precision: str = "auto") -> None:
+def ours(task: Task, mark: Mark, *, precision: str = "auto") -> str:
     """A training of ours as the command runs it, with its log and checkpoints but without a film."""
     recipe = replace(
         get_recipe("fast"),  # which leaves to the machine how it is computed
@@ -87,6 +87,8 @@ def ours(task: Task, mark: Mark, *, precision: str = "auto") -> None:
                     mark(event.step, event.data["loss"])
                     if event.step >= task.steps:
                         break
+        config = read_config(Path(folder, "run"))
+    return ", ".join(map(str, config.get("engine", {"precision": config["precision"]}).values()))
 
 
 CONTENDERS: Mapping[str, Contender] = {
@@ -106,6 +108,7 @@ class Trained:
     seconds: float  # after the first mark
     images: int
     loss: float  # the mean over the second half
+    how: str  # it computed
 
 
 def race(
@@ -133,10 +136,10 @@ def timed(contender: Contender, task: Task) -> Trained:
     """Train, and measure from the first mark to the last."""
     gc.collect()
     marks: list[tuple[int, float, float]] = []
-    contender(task, lambda step, loss: marks.append((step, time.perf_counter(), loss)))
+    how = contender(task, lambda step, loss: marks.append((step, time.perf_counter(), loss)))
     (first, began, _), (last, ended, _) = marks[0], marks[-1]
     late = [loss for step, _, loss in marks if step > (first + last) / 2]
-    return Trained(ended - began, (last - first) * task.batch, statistics.fmean(late))
+    return Trained(ended - began, (last - first) * task.batch, statistics.fmean(late), how)
 
 
 def comparisons(runs: Mapping[str, Sequence[Trained]], task: Task) -> list[Comparison]:
@@ -156,7 +159,12 @@ def comparisons(runs: Mapping[str, Sequence[Trained]], task: Task) -> list[Compa
 def throughputs(runs: Mapping[str, Sequence[Trained]], task: Task) -> list[Figure]:
     """Images a second of each."""
     return [
-        Figure(f"{task.model}, {name}", tuple(each.images / each.seconds for each in trained), "images/s")
+        Figure(
+            f"{task.model}, {name}",
+            tuple(each.images / each.seconds for each in trained),
+            "images/s",
+            note=trained[0].how,
+        )
         for name, trained in runs.items()
     ]
 
@@ -181,8 +189,9 @@ def shares(runs: Mapping[str, Sequence[Trained]], task: Task, *, size: int) -> l
     """What share of the machine's own rate of multiplying matrices ours reaches."""
     found: list[Figure] = []
     operations = training_operations(task.network(), task.dataset.image_size)
-    for name, precision in ((OURS, _auto()), (OURS_FP32, "fp32")):
+    for name in (OURS, OURS_FP32):
         if name in runs:
+            precision = "bf16" if "bf16" in runs[name][0].how else "fp32"
             rate = matmul_rate(torch.bfloat16 if precision == "bf16" else torch.float32, size=size)
             reached = tuple(operations * each.images / each.seconds / rate for each in runs[name])
             wanted = WANTED[task.model][1] if name == OURS and task.model in WANTED else None
@@ -193,7 +202,3 @@ def shares(runs: Mapping[str, Sequence[Trained]], task: Task, *, size: int) -> l
                 )
             )
     return found
-
-
-def _auto() -> str:
-    return resolve_precision("auto", torch.device("cpu"))
