@@ -50,7 +50,7 @@ def run(
     Parameters
     ----------
     dataset
-        A dataset's name (see: convscope datasets), or folder:PATH for your own images.
+        A dataset's name (see: convscope datasets), or folder:PATH or shards:FOLDER for your own images.
     """
     train_recipes(dataset, flags, data, output, report=True)
 
@@ -69,7 +69,7 @@ def train(
     Parameters
     ----------
     dataset
-        A dataset's name (see: convscope datasets), or folder:PATH for your own images.
+        A dataset's name (see: convscope datasets), or folder:PATH or shards:FOLDER for your own images.
     """
     train_recipes(dataset, flags, data, output, report=False)
 

@@ -134,7 +134,7 @@ def watch_beside(folder: Path, output: Output) -> None:
 def anywhere(dataset: str) -> str:
     """The dataset's name with a folder's whole path, so that a run can be resumed from elsewhere."""
     kind, _, path = dataset.partition(":")
-    return f"folder:{Path(path).resolve()}" if kind == "folder" else dataset
+    return f"{kind}:{Path(path).resolve()}" if kind in ("folder", "shards") else dataset
 
 
 def dataset_options(data: DataFlags) -> dict[str, Any]:

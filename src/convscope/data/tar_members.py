@@ -122,6 +122,11 @@ class _Careful(io.FileIO):
             raise tarfile.ReadError(f"a header of {size:,} bytes" if size else "a header without end")
         return super().read(size) or b""
 
+    def read_at(self, offset: int, size: int) -> bytes:
+        """So many bytes from there; tarfile minds no move, as it looks up its own place before each header."""
+        self.seek(offset)
+        return self.read(size)
+
 
 @contextmanager
 def _opened(path: Path) -> Generator[tuple[tarfile.TarFile, _Careful]]:
@@ -130,7 +135,7 @@ def _opened(path: Path) -> Generator[tuple[tarfile.TarFile, _Careful]]:
     except OSError as error:
         raise DataError(f"cannot read shard {path}: {error.strerror or error}") from error
     with file:
-        start = os.pread(file.fileno(), 6, 0)
+        start = file.read_at(0, 6)
         if start.startswith(COMPRESSED):
             raise DataError(
                 f"shard {path} is compressed, and images are read from its middle; unpack it to a plain .tar"
@@ -161,8 +166,7 @@ def _members(
                     yield member
             elif not member.isdir():
                 ignored.append(member.name)
-        os.lseek(tar.fileobj.fileno(), tar.offset, os.SEEK_SET)  # pyright: ignore[reportOptionalMemberAccess]
-        if os.read(tar.fileobj.fileno(), tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # pyright: ignore[reportOptionalMemberAccess]
+        if file.read_at(tar.offset, tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("no end mark")
     except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
         problems.append(
@@ -203,7 +207,7 @@ def _number(file: _Careful, labels: list[tarfile.TarInfo]) -> int | str:
     [member] = labels
     if member.size > LABEL_BYTES:
         return f"a label of {member.size:,} bytes"
-    content = os.pread(file.fileno(), member.size, member.offset_data)
+    content = file.read_at(member.offset_data, member.size)
     text = content.strip()
     if not text.isdigit():  # of bytes: ASCII digits alone
         return f"the label {printable(text.decode('latin-1'))!r} is not a number from 0 on"
