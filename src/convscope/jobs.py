@@ -53,6 +53,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     from convscope.training.folder import check_free, new_run_path
     from convscope.training.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
     from convscope.training.run import start_run
+    from convscope.training.tune import check_tune
 
     # Mistakes in flags are told before the images are read, or even downloaded.
     named = get_recipe(flags.recipe[0]) if flags.recipe else None
@@ -60,6 +61,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     look_up(MODELS, early.model, kind="model")
     load_loggers(flags.log)
     select_device(flags.device)
+    check_tune(flags.tune, early)
     weights = weights_place(flags.weights)
     if flags.out:
         check_free(flags.out)
@@ -84,6 +86,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
             dataset_options=options,
             weights=weights,
             device=flags.device,
+            tune=flags.tune,
             command=command_line(),
             report=report,
             film=not flags.no_film,

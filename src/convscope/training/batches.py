@@ -36,9 +36,7 @@ class Batches:
     def indices(self, step: int) -> Int64[Tensor, " B"]:
         """Which images (B,) int64 the step is made of."""
         epoch, positions = self._place(step)
-        return epoch_order(
-            self.count, seed=self.recipe.seed, epoch=epoch, first=positions.start, last=positions.stop
-        )
+        return epoch_order(self.count, seed=self.recipe.seed, epoch=epoch, first=positions.start, last=positions.stop)
 
     def stream(self, first: int, last: int) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
         """For each step in [first, last) what the model is fed, (B, 3, H, W) float32, and its labels (B,)."""

@@ -18,11 +18,12 @@ from convscope.data.augment import STEP, random_bits
 from convscope.errors import NumericsError
 from convscope.models.weights import freeze_all_but_head, head_name
 from convscope.training.batches import Batches
-from convscope.training.engine import Precision, autocast, place, resolve_precision, select_device
+from convscope.training.engine import Engine, engine_by_rule, place, select_device, training_forward
 from convscope.training.evaluate import Stopped, evaluate
 from convscope.training.film import Recorder
 from convscope.training.meter import Meter, advice
-from convscope.training.schedule import Span, learning_rate, make_optimizer, plan
+from convscope.training.optimizers import DenseOptimizer
+from convscope.training.schedule import Span, learning_rate, plan
 from convscope.types import Dataset, Event, EventKind, Network, Recipe
 
 TRAIN_EVENT_STEPS = 10
@@ -55,7 +56,7 @@ def train(
     recipe: Recipe,
     *,
     device: torch.device | str = "auto",
-    precision: Precision | None = None,
+    engine: Engine | None = None,
     state: TrainingState | None = None,
     save: Save | None = None,
     save_seconds: float = 60.0,
@@ -64,7 +65,7 @@ def train(
 ) -> Iterator[Event]:
     """Train the model in place by the recipe, and yield an event whenever something happened.
 
-    `device` is one, or its name, or "auto"; `precision` is the recipe's unless it is named.
+    `device` is one, or its name, or "auto"; `engine` is what the recipe says unless it is given.
     `state` goes on from an earlier training whose weights the model has. `save` is called at the start, at the
     end of each epoch and phase, after `save_seconds` without, and once `should_stop` turns true. `film` is the
     run folder in which to film the training.
@@ -72,8 +73,9 @@ def train(
     """
     at = state or TrainingState()
     device = select_device(device) if isinstance(device, str) else device
-    precision = precision or resolve_precision(recipe.precision, device)
-    place(model, device)
+    engine = engine or engine_by_rule(recipe, device)
+    place(model, device, engine.memory_format)
+    forward = training_forward(model, engine, device)
     network = Network(model, dataset.mean, dataset.std, dataset.image_size, dataset.class_names, name=recipe.model)
     batches = Batches(dataset, recipe, device=device)
     spans = plan(recipe, steps_per_epoch=batches.steps_per_epoch)
@@ -87,10 +89,10 @@ def train(
         at.seconds = time.monotonic() - started
         return Event(kind, at.step, round(at.seconds, 3), data)
 
-    def checkpoint(span: Span, optimizer: torch.optim.Optimizer) -> Iterator[Event]:
+    def checkpoint(span: Span, optimizer: DenseOptimizer) -> Iterator[Event]:
         if save is not None:
             _check_weights(model, step=at.step, phase=span.number)
-            at.phase, at.optimizer = span.number, optimizer.state_dict()["state"]
+            at.phase, at.optimizer = span.number, optimizer.state()
             at.seconds = time.monotonic() - started
             yield event("checkpoint", **save(at))
 
@@ -112,9 +114,9 @@ def train(
     for span in spans:
         if at.step >= span.last:
             continue
-        optimizer = make_optimizer(model, span.phase)
+        optimizer = DenseOptimizer(model, span.phase)
         if at.phase == span.number:
-            load_optimizer(optimizer, at.optimizer)
+            optimizer.load_state(at.optimizer)
         else:
             yield event("phase", **_describe(span, steps_per_epoch=batches.steps_per_epoch))
         if state is None and at.step == 0:
@@ -126,8 +128,8 @@ def train(
             inputs, labels = next(stream)  # (B, 3, H, W), (B,)
             rate = learning_rate(span, step)
             seed = int(random_bits(1, recipe.seed, step, STEP)[0] >> 1)
-            loss, correct = _update(
-                model, optimizer, inputs, labels, rate=rate, seed=seed, recipe=recipe, precision=precision
+            loss, correct = update(
+                forward, optimizer, inputs, labels, rate=rate, seed=seed, label_smoothing=recipe.label_smoothing
             )
             meter.add(loss, correct, images=len(labels))
             at.step = step + 1
@@ -156,7 +158,7 @@ def train(
                 images_per_second=speed,
             )
             if eval_due:
-                test = evaluate(network, dataset.test, device=device, precision=precision)
+                test = evaluate(network, dataset.test, device=device, precision=engine.precision)
                 if not math.isfinite(test.loss):
                     raise NumericsError(
                         f"the test loss is {test.loss} after step {at.step} ({where}); {advice(span.number)}",
@@ -192,52 +194,28 @@ def train(
         yield event("end", reason="finished", **final)
 
 
-def _update(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+def update(
+    forward: Callable[[Tensor], Tensor],
+    optimizer: DenseOptimizer,
     inputs: Float32[Tensor, "B 3 H W"],
     labels: Int64[Tensor, " B"],
     *,
     rate: float,
     seed: int,
-    recipe: Recipe,
-    precision: Precision,
+    label_smoothing: float,
 ) -> tuple[Float32[Tensor, ""], Int64[Tensor, ""]]:
     """One optimizer step; returns the batch's mean cross-entropy and its number of right answers, both 0-d."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
     # Dropout and its like draw from torch's generators: a seed of the step's own makes them pure functions too.
     with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
         torch.manual_seed(seed)
-        with autocast(inputs.device, precision):
-            logits = model(inputs)  # (B, classes)
-        logits = logits.float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
+        logits = forward(inputs)  # (B, classes)
+        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         loss.backward()
-        optimizer.step()
+        optimizer.step(learning_rate=rate)
     logits = logits.detach()
-    if recipe.label_smoothing:  # what is told is the loss against the true labels, as it is for the test images
+    if label_smoothing:  # what is told is the loss against the true labels, as it is for the test images
         loss = F.cross_entropy(logits, labels)
     return loss.detach(), (logits.argmax(1) == labels).sum()
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    """Load a state whose tensors may lie otherwise in memory than their parameters, as read from a file.
-
-    Fused optimizers walk parameter and state side by side in memory, so both must be laid out alike.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    alike = {
-        index: {
-            key: torch.empty_like(parameters[index]).copy_(value)
-            if isinstance(value, Tensor) and value.shape == parameters[index].shape
-            else value
-            for key, value in values.items()
-        }
-        for index, values in state.items()
-    }
-    optimizer.load_state_dict({"state": alike, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _set_modes(model: nn.Module, *, freeze: bool) -> None:
