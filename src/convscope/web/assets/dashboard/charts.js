@@ -129,7 +129,8 @@ export class Charts {
     place.cursors = figure.layout.shapes.slice(0, runs.length);
     if (!place.ready) place.plot.replaceChildren();
     const config = { displayModeBar: false, doubleClick: false, doubleClickDelay: 500, showTips: false };
-    await this.#plotly.react(place.plot, figure.data, figure.layout, config);
+    const layout = { ...figure.layout, datarevision: (place.revision += 1) }; // columns grow without being others
+    await this.#plotly.react(place.plot, figure.data, layout, config);
     if (!place.ready) this.#listen(place);
   }
 
@@ -171,6 +172,6 @@ function makePlace(chart, save) {
   });
   const caption = element("figcaption", {}, element("h2", {}, chart.title), ...formats);
   const root = element("figure", { class: chart.low ? "chart low" : "chart" }, caption, plot);
-  const state = { seen: false, stale: false, ready: false, pointed: false, grown: false, drawn: null, cursors: [] };
-  return { root, plot, chart, ...state };
+  const flags = { seen: false, stale: false, ready: false, pointed: false, grown: false };
+  return { root, plot, chart, ...flags, drawn: null, revision: 0, cursors: [] };
 }

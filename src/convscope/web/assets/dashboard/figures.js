@@ -28,6 +28,7 @@ const KIND_NAMES = { train: "train", test: "test", fit: "train, evaluated" };
 const HOVER = { step: "step %{x:,.0f}", epoch: "epoch %{x:.2f}" };
 const FEW = 80; // evaluations that are drawn with a mark each
 const AHEAD = 1.4; // how much longer an axis becomes when a run that goes on has filled it
+const ROOM = 0.04; // above and below a curve, as a share of its height
 const GRID = 20; // about so many places for a chart's edge, so that few points move it
 
 /** Seconds, minutes or hours, by how long the longest run took. */
@@ -61,7 +62,8 @@ function horizon(runs, axis) {
 
 /** {data, layout} of a chart.
  *
- * The scene: runs [{id, name, style, status, planned (by axis), phases, series}], axis, span (steps that smoothing looks back), shown, log,
+ * The scene: runs [{id, name, style, status, planned (by axis), phases, series}], axis, span (steps that smoothing
+ * looks back), shown, log,
  * zoom, yRange (null: what suits), cursors (one place a run on the axis, or null), look (the theme's colours).
  */
 export function drawFigure(chart, scene) {
@@ -91,8 +93,8 @@ function heightOf(data, [from, to], { logged, zero }) {
   else if (zero) low = Math.min(low, 0);
   const span = high - low || Math.abs(high) || 1;
   const cell = 2 ** Math.ceil(Math.log2(span)) / GRID;
-  const bottom = Math.floor((low - 0.02 * span) / cell) * cell;
-  return [zero && !logged && low === 0 ? 0 : bottom, Math.ceil((high + 0.02 * span) / cell) * cell];
+  const bottom = Math.floor((low - ROOM * span) / cell) * cell;
+  return [zero && !logged && low === 0 ? 0 : bottom, Math.ceil((high + ROOM * span) / cell) * cell];
 }
 
 function curves(chart, run, scene, unit) {

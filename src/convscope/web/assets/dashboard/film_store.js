@@ -33,8 +33,12 @@ export class FilmStore {
   /** Asks again which frames a run has, for there is a new one: at once, or when the last time is long enough ago. */
   grow(id) {
     const entry = this.#films.get(id);
-    if (!entry?.film) return this.refresh(id);
-    entry.timer ||= setTimeout(() => this.#films.get(id) === entry && this.refresh(id), entry.last + PAUSE - performance.now());
+    if (!entry?.film) {
+      this.refresh(id);
+      return;
+    }
+    const again = () => this.#films.get(id) === entry && this.refresh(id);
+    entry.timer ||= setTimeout(again, entry.last + PAUSE - performance.now());
   }
 
   /** Asks again which frames a run has. */
