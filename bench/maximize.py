@@ -83,6 +83,7 @@ def _compare(network: Network, layer: str, fed: int, options: argparse.Namespace
         f"{what}, highest {reached['ours'][1]:.3g} and {reached['peer'][1]:.3g}",
         tuple(each / len(channels) for each in seconds.ours),
         tuple(each / options.peer_channels for each in seconds.peer),
+        wanted=20 if layer == "conv1" else 4,
     )
 
 

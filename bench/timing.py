@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from bench.figures import FIGURES_HEADER, Figure
 from convscope.durable import replace_file, to_json
 
 
@@ -27,6 +28,7 @@ class Comparison:
     what: str
     ours: tuple[float, ...]
     peer: tuple[float, ...]
+    wanted: float | None = None  # the least speedup
 
     @property
     def ratio(self) -> float:
@@ -37,6 +39,11 @@ class Comparison:
     def speedup(self) -> float:
         """The peer's time as a multiple of ours: the median over the pairs."""
         return statistics.median(peer / ours for ours, peer in zip(self.ours, self.peer, strict=True))
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the speedup is what is wanted; None where nothing is."""
+        return None if self.wanted is None else self.speedup >= self.wanted
 
     def markdown(self) -> str:
         """One row of the table that `HEADER` begins."""
@@ -52,7 +59,13 @@ HEADER = "| what | ours | peer | ours ÷ peer (range) | speedup | pairs |\n| ---
 
 
 def compare(
-    ours: Callable[[], object], peer: Callable[[], object], *, what: str, pairs: int = 5, warm: bool = True
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    *,
+    what: str,
+    pairs: int = 5,
+    warm: bool = True,
+    wanted: float | None = None,
 ) -> Comparison:
     """Time the two by turns, each pair beginning with the other one; with `warm`, after one untimed call of each."""
     if warm:
@@ -63,23 +76,36 @@ def compare(
         turns = [("ours", ours), ("peer", peer)]
         for name, run in turns if pair % 2 == 0 else reversed(turns):
             seconds[name].append(_seconds(run))
-    return Comparison(what, tuple(seconds["ours"]), tuple(seconds["peer"]))
+    return Comparison(what, tuple(seconds["ours"]), tuple(seconds["peer"]), wanted)
 
 
 def report(
-    comparisons: Sequence[Comparison], *, packages: Sequence[str] = (), facts: Mapping[str, Any], json: Path | None
+    comparisons: Sequence[Comparison],
+    figures: Sequence[Figure] = (),
+    *,
+    packages: Sequence[str] = (),
+    facts: Mapping[str, Any],
+    json: Path | None,
 ) -> None:
-    """Print the comparisons as a Markdown table with what they were measured on; with `json`, write that file too.
+    """Print comparisons and figures as Markdown with what they were measured on; with `json`, write that file too.
 
     `packages` are the peers' distributions; `facts` are what else decides the figures: model, images, precision.
     """
     command = "python -m bench " + shlex.join(sys.argv[1:])
     where = machine(packages)
-    print("\n".join([HEADER, *(comparison.markdown() for comparison in comparisons)]))
+    tables = [(HEADER, comparisons), (FIGURES_HEADER, figures)]
+    print("\n\n".join("\n".join([head, *(row.markdown() for row in rows)]) for head, rows in tables if rows))
     print(f"\n`{command}`; " + "; ".join(f"{key} {value}" for key, value in (*facts.items(), *where.items())))
     if json is not None:
-        figures = [asdict(each) | {"ratio": each.ratio, "speedup": each.speedup} for each in comparisons]
-        record = {"command": command, "facts": dict(facts), "machine": where, "comparisons": figures}
+        record = {
+            "command": command,
+            "facts": dict(facts),
+            "machine": where,
+            "comparisons": [
+                asdict(each) | {"ratio": each.ratio, "speedup": each.speedup, "met": each.met} for each in comparisons
+            ],
+            "figures": [asdict(each) | {"value": each.value, "met": each.met} for each in figures],
+        }
         replace_file(json, to_json(record))
 
 
@@ -108,14 +134,14 @@ def arguments(summary: str) -> argparse.ArgumentParser:
 
 def _seconds(run: Callable[[], object]) -> float:
     """How long a call takes, the GPU's work included."""
-    _finish()
+    finish()
     began = time.perf_counter()
     run()
-    _finish()
+    finish()
     return time.perf_counter() - began
 
 
-def _finish() -> None:
+def finish() -> None:
     """Wait for what a GPU still has to do."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> None:
         what=f"top-images, {len(layers)} layers, against a bare forward pass",
         pairs=asked.pairs,
         warm=False,
+        wanted=1 / 1.3,
     )
     facts = {"model": network.name, "images": asked.images, "size": "32×32", "precision": "fp32", "batch": BATCH}
     report([timed], facts=facts, json=asked.json)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 
+from bench.figures import Figure
+from bench.served import page, serving
 from bench.timing import Comparison, arguments, report
 from convscope.training.folder import FORMAT, KEYS
 
@@ -36,13 +33,16 @@ def main(argv: Sequence[str]) -> None:
         what = f"{asked.events:,} events, from the first request of the page to its curves"
         timed = Comparison(what, tuple(each["open"] for each in seen), tuple(peer))
         worst = {name: max(each[name] for each in seen) for name in seen[0]}
+        figures = [
+            Figure(what, tuple(each["open"] for each in seen), "s", wanted=2),
+            Figure("the dashboard's memory with that log", (worst["memory"] / 1e6,), "MB", wanted=200),
+            Figure("a zoom in it", (worst["zoom"],), "s", note="the slowest"),
+        ]
         facts = {
             "log": f"{log.stat().st_size / 1e6:.0f} MB",
             "before it, the server's start": f"{worst['start']:.2f} s at most",
-            "a zoom": f"{worst['zoom']:.3f} s at most",
-            "the server's memory": f"{worst['memory'] / 1e6:.0f} MB resident at most",
         }
-        report([timed], packages=["orjson", "starlette", "uvicorn"], facts=facts, json=asked.json)
+        report([timed], figures, packages=["orjson", "starlette", "uvicorn"], facts=facts, json=asked.json)
 
 
 def read_slowly(log: Path) -> float:
@@ -77,32 +77,18 @@ def write_run(run: Path, events: int) -> Path:
 
 def open_dashboard(folder: Path) -> dict[str, float]:
     """Start the server, fetch what the page fetches, and zoom: the seconds of each, and the memory in bytes."""
-    command = [sys.executable, "-m", "convscope", "watch", str(folder), "--port", "0", "--no-open"]
     began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        address = urlsplit(process.stdout.readline().removeprefix("url: ").strip())
+    with serving("watch", str(folder)) as (process, address):
         started = time.perf_counter() - began
-        page = HTTPConnection(address.netloc, timeout=60)
-        page.request("GET", f"/?{address.query}")
-        answer = page.getresponse()
-        answer.read()
-        cookie = (answer.getheader("set-cookie") or "").partition(";")[0]
-
-        def fetch(path: str) -> Any:
-            page.request("GET", path, headers={"cookie": cookie})
-            return json.loads(page.getresponse().read())
-
-        asked = time.perf_counter()
-        run = fetch("/api/runs")["runs"][0]["id"]
-        series = fetch(f"/api/runs/{run}/series")
-        opened = time.perf_counter() - asked
-        total, zooms = series["total"], list[float]()
-        for share in (2, 4, 16, 256):
-            zoomed = time.perf_counter()
-            fetch(f"/api/runs/{run}/series?from={5 * total}&to={5 * total + 10 * total / share}")
-            zooms.append(time.perf_counter() - zoomed)
+        with page(address) as fetch:
+            asked = time.perf_counter()
+            run = json.loads(fetch("/api/runs"))["runs"][0]["id"]
+            series = json.loads(fetch(f"/api/runs/{run}/series"))
+            opened = time.perf_counter() - asked
+            total, zooms = series["total"], list[float]()
+            for share in (2, 4, 16, 256):
+                zoomed = time.perf_counter()
+                fetch(f"/api/runs/{run}/series?from={5 * total}&to={5 * total + 10 * total / share}")
+                zooms.append(time.perf_counter() - zoomed)
         memory = psutil.Process(process.pid).memory_info().rss
-        page.close()
-        process.terminate()
     return {"start": started, "open": opened, "zoom": max(zooms), "memory": float(memory)}

@@ -17,7 +17,7 @@ from convscope.ranks import Ranks, join_ranks
 from convscope.training.evaluate import evaluate
 from convscope.training.loop import train
 from convscope.training.recipes import get_recipe, override_recipe
-from convscope.training.shared_norm import shared_batch_norms
+from convscope.training.shared_norm import SharedNorms
 from convscope.types import Recipe
 from tests.planted import small
 
@@ -63,7 +63,7 @@ def gradients(ranks: Ranks):
     model, (_, dataset) = Exact(), small(IMAGES)
     share = ranks.share(10)
     inputs = next(dataset.train.images.batches([torch.arange(10)]))[share].double() / 255
-    with shared_batch_norms(model, ranks):
+    with SharedNorms(model, ranks):
         (F.cross_entropy(model(inputs), dataset.train.labels[:10][share], reduction="sum") / 10).backward()
     return {name: ranks.add_up(value.grad) for name, value in model.named_parameters()}
 

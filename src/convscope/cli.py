@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from convscope import __version__
 from convscope.comparison import compare_runs, train_recipes
 from convscope.console import print_address, print_results, say
-from convscope.errors import ConvscopeError, ResourceError
+from convscope.errors import ConvscopeError, DataError, ResourceError, UsageError
 from convscope.flags import (
     DEFAULT_DATA,
     DEFAULT_OUTPUT,
@@ -51,7 +51,7 @@ def run(
     Parameters
     ----------
     dataset
-        A dataset's name (see: convscope datasets), or folder:PATH for your own images.
+        A dataset's name (see: convscope datasets), or folder:PATH or shards:FOLDER for your own images.
     """
     train_recipes(dataset, flags, data, output, report=True)
 
@@ -70,7 +70,7 @@ def train(
     Parameters
     ----------
     dataset
-        A dataset's name (see: convscope datasets), or folder:PATH for your own images.
+        A dataset's name (see: convscope datasets), or folder:PATH or shards:FOLDER for your own images.
     """
     train_recipes(dataset, flags, data, output, report=False)
 
@@ -112,7 +112,12 @@ def report(
     from convscope.training.run import open_run
 
     opened = open_run(run)
-    print_run(opened.path, read_dataset(opened, output), output, report=True, budget=budget, format=format)
+    try:
+        dataset, gone = read_dataset(opened, output), ""
+    except (DataError, UsageError) as error:  # the run itself still tells much
+        dataset, gone = None, str(error)
+        say(f"the report comes without the images: {error}")
+    print_run(opened.path, dataset, output, report=True, budget=budget, format=format, gone=gone)
 
 
 @app.command

@@ -58,6 +58,7 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     from convscope.training.engine import select_device
     from convscope.training.folder import check_free, new_run_path
     from convscope.training.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
+    from convscope.training.tune import check_tune
 
     # Mistakes in flags are told before the images are read, or even downloaded.
     named = [get_recipe(name) for name in flags.recipe]
@@ -74,6 +75,8 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     look_up(MODELS, early[0].model, kind="model")
     load_loggers(flags.log)
     select_device(flags.device)
+    for recipe in early:
+        check_tune(flags.tune, recipe)
     weights = weights_place(flags.weights)
     if flags.out:
         check_free(flags.out)
@@ -104,6 +107,7 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
         "dataset_options": options,
         "weights": weights,
         "device": flags.device,
+        "tune": flags.tune,
         "report": report,
         "film": not flags.no_film,
     }

@@ -54,6 +54,9 @@ class TrainFlags:
     """Decides initial weights, data order, augmentation, and how a folder is split."""
     precision: str | None = None
     """fp32, bf16 or auto."""
+    tune: str = "auto"
+    """How what a recipe leaves open (precision, memory_format or compiled = auto) is settled: auto measures where the
+    training is long enough, off goes by rule, and the run.json of another run is followed."""
     eval_every: int | None = None
     """Steps between two evaluations; otherwise one an epoch."""
     set: tuple[str, ...] = ()

@@ -64,6 +64,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     from convscope.training.folder import new_run_path
     from convscope.training.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
     from convscope.training.run import say_nothing
+    from convscope.training.tune import check_tune
 
     # Mistakes in flags are told before the images are read, or even downloaded.
     named = get_recipe(flags.recipe[0]) if flags.recipe else None
@@ -71,6 +72,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     look_up(MODELS, early.model, kind="model")
     load_loggers(flags.log)
     select_device(flags.device)
+    check_tune(flags.tune, early)
     weights = weights_place(flags.weights)
     dataset = anywhere(dataset)
     options: dict[str, Any] = {**dataset_options(data), "seed": early.seed}
@@ -96,6 +98,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
                 "dataset_options": options,
                 "weights": weights,
                 "device": flags.device,
+                "tune": flags.tune,
                 "report": report,
                 "film": not flags.no_film,
             }
@@ -178,7 +181,7 @@ def watch_beside(folder: Path, output: Output) -> None:
 def anywhere(dataset: str) -> str:
     """The dataset's name with a folder's whole path, so that a run can be resumed from elsewhere."""
     kind, _, path = dataset.partition(":")
-    return f"folder:{Path(path).resolve()}" if kind == "folder" else dataset
+    return f"{kind}:{Path(path).resolve()}" if kind in ("folder", "shards") else dataset
 
 
 def dataset_options(data: DataFlags) -> dict[str, Any]:
@@ -261,26 +264,28 @@ def follow(events: Iterator[Event], stop: StopSignals, *, quiet: bool, again: st
 
 def print_run(
     path: Path,
-    dataset: Dataset,
+    dataset: Dataset | None,
     output: Output,
     *,
     report: bool,
     budget: str | None = None,
     format: Literal["html", "md"] = "html",
+    gone: str = "",
 ) -> None:
-    """Write the report if asked for, and print what the run came to."""
-    results = run_results(path, dataset, output, report=report, budget=budget, format=format)
+    """Write the report if asked for, without images where the dataset is `gone`; print what the run came to."""
+    results = run_results(path, dataset, output, report=report, budget=budget, format=format, gone=gone)
     print_results(results, as_json=output.json)
 
 
 def run_results(
     path: Path,
-    dataset: Dataset,
+    dataset: Dataset | None,
     output: Output,
     *,
     report: bool,
     budget: str | None = None,
     format: Literal["html", "md"] = "html",
+    gone: str = "",
 ) -> dict[str, Any]:
     """Write the report if asked for; where the run is, and what it came to."""
     from convscope.training.run import open_run
@@ -297,6 +302,7 @@ def run_results(
                 path,
                 budget=seconds,
                 format=format,
+                gone=gone,
                 network=opened.network(say=say),
                 dataset=dataset,
                 events=events,

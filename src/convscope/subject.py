@@ -47,7 +47,7 @@ class Subject:
 
         if name is not None:
             options = dataset_options(data)
-            if name.startswith("folder:"):
+            if name.startswith(("folder:", "shards:")):
                 options["image_size"] = data.image_size or self.network.input_size[0]
             with show_work(quiet=output.quiet) as progress:
                 return load_dataset(name, **options, progress=progress)

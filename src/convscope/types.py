@@ -98,7 +98,9 @@ class Recipe:
     label_smoothing: float = 0.0
     freeze: bool = False  # train the head only
     seed: int = 0
-    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"  # what says "auto" here and below is the machine's to decide
+    memory_format: Literal["channels-last", "contiguous", "auto"] = "channels-last"
+    compiled: Literal["no", "yes", "auto"] = "no"
     eval_every: int | None = None  # steps between evaluations; None: at the end of each epoch
 
 

@@ -1,5 +1,8 @@
 """What every dataset must satisfy, over the whole table: a new entry is planted here and then held to it."""
 
+import io
+import tarfile
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +47,26 @@ def plant_folder(root):
     return f"folder:{root}", {"image_size": 16}
 
 
-PLANTS = {"digits": plant_digits, "cifar10": plant_cifar10, "cifar100": plant_cifar100, "folder": plant_folder}
+def plant_shards(root):
+    for half in ("train", "test"):
+        with tarfile.open(root / f"{half}-000000.tar", "w") as tar:
+            for number in range(12):
+                image, label = io.BytesIO(), str(number % 2).encode()
+                Image.effect_noise((40, 30), 80).save(image, "PNG")
+                for ending, content in (("png", image.getvalue()), ("cls", label)):
+                    about = tarfile.TarInfo(f"{number:06}.{ending}")
+                    about.size = len(content)
+                    tar.addfile(about, io.BytesIO(content))
+    return f"shards:{root}", {"image_size": 16}
+
+
+PLANTS = {
+    "digits": plant_digits,
+    "cifar10": plant_cifar10,
+    "cifar100": plant_cifar100,
+    "folder": plant_folder,
+    "shards": plant_shards,
+}
 
 
 def test_every_dataset_is_planted():

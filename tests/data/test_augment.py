@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from convscope.data.augment import Draws, augment, epoch_draws, epoch_order, random_bits
+from convscope.data.augment import (
+    BLOCK,
+    DRAWS,
+    LARGE,
+    WINDOW_BLOCKS,
+    Draws,
+    _shuffled,
+    augment,
+    epoch_draws,
+    epoch_order,
+    random_bits,
+)
 from convscope.types import Augmentation
 
 
@@ -55,7 +66,7 @@ def test_nothing_asked_changes_nothing():
 def test_order_is_a_permutation_and_a_pure_function():
     order = epoch_order(1000, seed=5, epoch=7)
     assert order.sort().values.tolist() == list(range(1000))
-    epoch_order.cache_clear()
+    _shuffled.cache_clear()
     assert torch.equal(order, epoch_order(1000, seed=5, epoch=7))
     assert not torch.equal(order, epoch_order(1000, seed=5, epoch=8))
     assert not torch.equal(order, epoch_order(1000, seed=6, epoch=7))
@@ -76,3 +87,32 @@ def test_a_slice_of_an_epoch_does_not_depend_on_the_rest():
     all_at_once = augment(images, whole, cutout=0, fill=torch.zeros(3))
     half = augment(images[32:], Draws(*(d[32:] for d in whole)), cutout=0, fill=torch.zeros(3))
     assert torch.equal(all_at_once[32:], half)
+
+
+@pytest.mark.parametrize("first", [0, 1, 4, 7, 30])
+def test_a_stream_can_be_entered_anywhere(first):
+    assert random_bits(50, 3, 1, DRAWS)[first:].tolist() == random_bits(50 - first, 3, 1, DRAWS, first=first).tolist()
+    whole = epoch_draws(50, Augmentation(crop=3, flip=True, cutout=2), (8, 8), seed=1, epoch=1)
+    part = epoch_draws(10, Augmentation(crop=3, flip=True, cutout=2), (8, 8), seed=1, epoch=1, first=first)
+    assert all(torch.equal(one[first : first + 10], other) for one, other in zip(whole, part, strict=True))
+
+
+def test_a_large_order_visits_every_image_once_and_any_stretch_is_the_same():
+    count = LARGE + 12_345
+    order = epoch_order(count, seed=5, epoch=7)
+    assert torch.equal(order.sort().values, torch.arange(count))
+    window = BLOCK * WINDOW_BLOCKS
+    for first, last in ((0, 10), (window - 3, window + 4), (0, 2 * window), (count - 5, count), (count, count)):
+        _shuffled.cache_clear()
+        assert torch.equal(order[first:last], epoch_order(count, seed=5, epoch=7, first=first, last=last))
+    for other in (epoch_order(count, seed=5, epoch=8), epoch_order(count, seed=6, epoch=7)):
+        assert (order == other).sum() < 20
+
+
+def test_a_window_of_a_large_order_is_of_whole_blocks_from_everywhere():
+    order = epoch_order(2 * LARGE, seed=0, epoch=0)[: BLOCK * WINDOW_BLOCKS]
+    blocks, counts = (order // BLOCK).unique(return_counts=True)
+    assert counts.tolist() == [BLOCK] * WINDOW_BLOCKS
+    assert blocks.min() < 200
+    assert blocks.max() > 2 * LARGE // BLOCK - 200
+    assert ((order[1:] // BLOCK) == (order[:-1] // BLOCK)).sum() < 60  # neighbours are apart within the window

@@ -276,8 +276,8 @@ def test_a_class_whose_every_image_is_broken_is_named(photos):
 
 def test_the_next_start_of_a_stream_reads_nothing(photos, monkeypatch):
     first = load_folder(photos, in_memory=False)
-    monkeypatch.setattr("convscope.data.folder.take_survey", None)
-    monkeypatch.setattr("convscope.data.folder.common_size", None)
+    monkeypatch.setattr("convscope.data.listed.take_survey", None)
+    monkeypatch.setattr("convscope.data.listed.common_size", None)
     again = load_folder(photos, in_memory=False)
     for field in ("mean", "std", "fingerprint", "image_size"):
         assert getattr(again, field) == getattr(first, field)

@@ -55,7 +55,8 @@ def test_options_that_a_dataset_does_not_take_are_answered_with_those_it_takes()
     )
     refuses(
         "cifar10",
-        "the dataset cifar10 takes no --skip-bad; --skip-bad is for folder; cifar10 takes --data-dir, --source",
+        "the dataset cifar10 takes no --skip-bad; --skip-bad is for folder, shards; "
+        "cifar10 takes --data-dir, --source",
         skip_bad=True,
     )
     refuses(

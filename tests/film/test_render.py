@@ -110,15 +110,24 @@ def test_refusals_come_before_any_work(run, tmp_path, monkeypatch):
         render_film(nowhere, tmp_path / "film.mp4")
     with pytest.raises(UsageError, match='no film of "maps"; allowed: filters, patterns, both'):
         getattr(render_film, "__wrapped__", render_film)(nowhere, tmp_path / "film.gif", show="maps")
-    for knob in ({"layer": "4"}, {"channel": 0}):
-        with pytest.raises(UsageError, match="are for patterns; allowed with them: --show patterns or both"):
-            render_film(nowhere, tmp_path / "film.gif", **knob)
+    with pytest.raises(UsageError, match="a layer is for patterns; allowed with it: --show patterns or both"):
+        render_film(nowhere, tmp_path / "film.gif", layer="4")
     with pytest.raises(UsageError, match=r"nowhere has no film: it was trained without one"):
         render_film(nowhere, tmp_path / "film.gif")
     (run / "events.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(UsageError, match="has no frame yet"):
         render_film(run, tmp_path / "film.gif")
     assert not list(tmp_path.glob("*film*"))
+
+
+def test_one_filter_is_shown_alone(run):
+    alone, others = (draw_film(run, read_events(run), channel=channel) for channel in (2, [0, 1, 3]))
+    whole = draw_film(run, read_events(run))
+    assert len(alone.images) == len(whole.images) == len(STEPS)
+    seen = [{tuple(colour) for colour in each.images[-1].reshape(-1, 3).tolist()} for each in (alone, others)]
+    assert seen[0] - seen[1], "no colour of its own"
+    with pytest.raises(UsageError, match="no channel 4 in 0; allowed: 0 to 3"):
+        draw_film(run, read_events(run), channel=4)
 
 
 def test_missing_and_damaged_frames_are_left_out_and_counted(run, tmp_path):

@@ -77,7 +77,7 @@ def likenesses(maps: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("batch", [1, 7, 25, 250])
 @pytest.mark.parametrize("count", [1, 9, 100])
 def test_highest_images_equal_a_brute_force_sort(monkeypatch, batch, count):
-    monkeypatch.setattr(survey_module, "_batch", lambda _: batch)
+    monkeypatch.setattr(survey_module, "forward_batch", lambda _: batch)
     network, dataset = whole_numbers(), few_colours()
     layers = surveyed_layers(network)
     assert layers == ["0", "3", "1", "5"]
@@ -96,7 +96,7 @@ def test_highest_images_equal_a_brute_force_sort(monkeypatch, batch, count):
 
 @pytest.mark.parametrize("batch", [7, 250])
 def test_statistics_equal_naive_ones(monkeypatch, batch):
-    monkeypatch.setattr(survey_module, "_batch", lambda _: batch)
+    monkeypatch.setattr(survey_module, "forward_batch", lambda _: batch)
     network, dataset = whole_numbers(), few_colours()
     found = survey(network, dataset)
     labels = dataset.train.labels.numpy()
@@ -130,7 +130,7 @@ def test_maps_with_their_channels_last_give_the_same():
 
 @pytest.mark.parametrize("batch", [7, 25])
 def test_of_many_images_a_sample_is_watched(monkeypatch, batch):
-    monkeypatch.setattr(survey_module, "_batch", lambda _: batch)
+    monkeypatch.setattr(survey_module, "forward_batch", lambda _: batch)
     monkeypatch.setattr(tally_module, "WATCHED", 20)
     monkeypatch.setattr(tally_module, "COMPARED", 20)
     network, dataset = whole_numbers(), few_colours()

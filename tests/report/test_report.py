@@ -16,17 +16,26 @@ from PIL import Image
 from test_charts import run_events
 from torch import nn
 
+from convscope.report import report, sections
 from convscope.report.report import write_report
 from convscope.training.folder import read_events
 from convscope.training.frames import frame_path
-from convscope.types import Augmentation, Network, Phase, Recipe
-from tests.planted import STEPS, plant_film, small
+from convscope.types import Augmentation, Event, Network, Phase, Recipe, Split
+from tests.planted import STEPS, Memory, plant_film, small
 
 HOSTILE = ("</style><script>alert(1)</script>", '" onerror="alert(2)', "{{ 7 * 7 }} & Söhne")
+EVALUATED = {
+    "epoch": 4.0,
+    "phase": 1,
+    "train_loss": 0.2,
+    "train_accuracy": 0.9,
+    "test_loss": 0.3,
+    "test_accuracy": 0.9,
+}
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
-# filters, maps, patterns, top images, reconstructions, inversions, attributions, a dream
-PICTURES = 1 + 4 + 3 + 2 + 7 + 2 + 2 + 1
+# filters, maps, patterns and their controls, top images, reconstructions, inversions, attributions, a dream
+PICTURES = 1 + 4 + 5 + 2 + 7 + 2 + 2 + 1
 
 
 class Page(HTMLParser):
@@ -221,7 +230,7 @@ def test_model_is_left_as_found(tmp_path):
     torch.testing.assert_close(network.model.state_dict(), before, rtol=0, atol=0)
 
 
-def test_run_without_events_or_config_is_reported_without_them(tmp_path):
+def test_run_without_events_or_config_is_reported_without_them(tmp_path, no_sections):
     network, dataset = small()
     page = Page(write_report(tmp_path, network=network, dataset=dataset, events=[], config={}).read_text("utf-8"))
     assert "No training is on record." in page.text
@@ -229,7 +238,7 @@ def test_run_without_events_or_config_is_reported_without_them(tmp_path):
     assert "None" not in page.text
 
 
-def test_interrupted_run_says_so(tmp_path):
+def test_interrupted_run_says_so(tmp_path, no_sections):
     network, dataset = small()
     events = [event for event in run_events() if event.step <= 20 and event.kind != "end"]
     page = Page(write_report(tmp_path, network=network, dataset=dataset, events=events, config={}).read_text("utf-8"))
@@ -258,11 +267,11 @@ def test_perfect_network_and_stages_by_name(tmp_path):
     assert not list((tmp_path / "pictures").glob("mistake-*"))
     assert "conv2 = 1" in page.text
     assert "Feature maps of conv2, 2 channels of 12×12" in page.text
-    assert "faint channels: 1" in page.text
+    assert "1 filter is so faint that next to nothing passes: 0." in page.text
     assert "These images are grey" in page.text
 
 
-def test_film_plays_in_the_page_and_stands_still_where_it_must(tmp_path):
+def test_film_plays_in_the_page_and_stands_still_where_it_must(tmp_path, no_sections):
     network, dataset = small()
     run = plant_film(tmp_path)
     events = read_events(run)
@@ -293,9 +302,68 @@ def test_run_without_a_film_has_no_section_of_it(written, page):
 
 def test_nothing_is_said_twice_in_a_section(page):
     for section in re.split(
-        r"(?=The patterns that|The images that excite|Reconstructions from|What speaks)", page.text
+        r"(?=The patterns that|The images that excite|Reconstructions from|What speaks)",
+        re.sub("Measured:.*", "", page.text),  # each figure's own numbers may say the same
     ):
         sentences = [each for each in re.split(r"(?<=\.)\s+", section) if len(each) > 60]
         assert len(sentences) == len(set(sentences))
     assert "relus" not in page.text
     assert "target index" not in page.text
+
+
+def test_each_figure_of_a_method_tells_its_own_numbers(written):
+    html = written.read_text(encoding="utf-8")
+    shown = html.split('<div class="shown">')[1:]
+    assert len(shown) == PICTURES
+    for figure in shown:
+        words = re.search(r"<strong>Measured:</strong> (.+)</p>", figure)
+        assert words, figure[-300:]
+        assert re.search(r"\d", words[1])
+
+
+def test_images_that_are_gone_leave_what_the_run_has_on_record(tmp_path, no_sections, monkeypatch):
+    network, _ = small()
+    monkeypatch.setattr(report, "film_of_run", lambda *_, **__: None)
+    events = [*run_events(), Event("eval", 81, 1.0, {**EVALUATED, "confusion": [[8, 2, 0], [0, 9, 1], [0, 0, 10]]})]
+    about = {"name": "noise", "source": "a disk", "fingerprint": "f00d", "train_images": 300, "test_images": 30}
+    written = write_report(
+        plant_film(tmp_path), network=network, dataset=None, events=events, config={"dataset": about}, gone="no disk"
+    )
+    page = Page(written.read_text("utf-8"))
+    text = re.sub(r"\s+", " ", page.text)
+    assert "The images cannot be read any more (no disk)" in text
+    assert "90.0 % of 30 test images" in text
+    assert "2 of 10 images of “a” are taken for “b”" in text
+    assert "300 to train on, 30 to test on" in text
+    assert "Image 1 (test image 4): “a”" in text  # the film kept it
+    assert "None" not in text
+
+
+def test_without_images_log_and_film_the_weights_are_shown(tmp_path):
+    network, _ = small()
+    page = Page(write_report(tmp_path, network=network, dataset=None, events=[], config={}).read_text("utf-8"))
+    assert "How good it is, is not on record" in page.text
+    assert "The filters of 0, 3×3" in page.text
+    assert "What excites channels of 4 most" in page.text
+    assert page.text.count("Not drawn") >= 5  # feature maps and all else that needs an image
+    assert "None" not in page.text
+
+
+def test_images_need_not_be_square(tmp_path):
+    network, dataset = small(60)
+    narrow = Split(Memory(dataset.test.images.images[..., :8]), dataset.test.labels)
+    dataset = dataclasses.replace(dataset, train=narrow, test=narrow)
+    network = dataclasses.replace(network, input_size=(12, 8))
+    page = Page(write_report(tmp_path, network=network, dataset=dataset, events=[], config={}).read_text("utf-8"))
+    assert "Not drawn" not in page.text
+    assert "Feature maps of 4, 6 channels of 8×4" in page.text
+    assert "12×8 pixels" in page.text
+
+
+def test_a_thousand_classes_have_room(tmp_path, no_sections):
+    network, dataset = small(60, class_names=tuple(f"class number {index}" for index in range(1000)))
+    written = write_report(tmp_path, network=network, dataset=dataset, events=[], config={})
+    page = Page(written.read_text("utf-8"))
+    assert "of the 20 best and the 20 worst classes" in re.sub(r"\s+", " ", page.text)
+    assert written.stat().st_size < 3_000_000
+    assert sections.classes_shown(network) == range(20)

@@ -11,7 +11,7 @@ import torch
 from convscope.errors import CheckpointError, ResourceError
 from convscope.training import checkpoint as checkpoints
 from convscope.training.checkpoint import load_checkpoint, remove_unfinished, save_checkpoint, weights_sum
-from convscope.training.loop import TrainingState
+from convscope.training.state import TrainingState
 
 from .conftest import tiny_net
 

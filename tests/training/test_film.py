@@ -133,6 +133,22 @@ def test_frames_that_the_budget_has_no_room_for_are_left_out(tmp_path, dataset, 
     assert not take.due(15, seconds=1e9)
 
 
+def test_copies_of_the_weights_go_before_frames_do(tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr(film, "BUDGET", 0.02)
+    take = recorder(tmp_path, dataset, tiny_net(), tiny_recipe(SGD))  # 7 steps
+    kept = []
+    for step, seconds in ((0, 0.0), (3, 300.0), (7, 700.0)):
+        assert take.due(step, seconds=seconds)
+        take._last, take._copied = 0.1, 1e9  # a frame takes little, a copy for ever
+        [(_, data), *_] = take.take(step)
+        kept.append(data["weights"])
+    assert kept == [True, False, True]  # the first and the last are always kept
+    take._copied = 0.1
+    assert take.due(3, seconds=1300.0)
+    [(_, data), *_] = take.take(3)
+    assert data["weights"]
+
+
 def test_a_resumption_is_granted_what_its_own_steps_take(tmp_path, dataset, monkeypatch):
     monkeypatch.setattr(film, "BUDGET", 0.02)
     take = recorder(tmp_path, dataset, tiny_net(), tiny_recipe(SGD))  # frames after each of 7 steps

@@ -12,8 +12,9 @@ from convscope.data.augment import STEP, random_bits
 from convscope.data.folder import load_folder
 from convscope.errors import NumericsError
 from convscope.training.batches import Batches
-from convscope.training.loop import TrainingState, load_optimizer, train
-from convscope.training.schedule import learning_rate, make_optimizer, plan
+from convscope.training.loop import train
+from convscope.training.schedule import learning_rate, plan
+from convscope.training.state import TrainingState
 from convscope.types import Phase
 
 from .conftest import ADAM, SGD, tiny_net, tiny_recipe
@@ -231,16 +232,6 @@ def test_freeze_trains_the_head_only(dataset):
     _, after, _ = run_through(tiny_recipe(SGD, freeze=True), dataset)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"fc.weight", "fc.bias"}
-
-
-def test_optimizer_state_is_laid_out_like_its_parameters():
-    model = tiny_net()
-    optimizer = make_optimizer(model, SGD)
-    state = {0: {"momentum_buffer": torch.arange(108.0).reshape(4, 3, 3, 3)}}
-    load_optimizer(optimizer, state)
-    loaded = optimizer.state[model.conv1.weight]["momentum_buffer"]
-    assert loaded.stride() == model.conv1.weight.stride()
-    assert torch.equal(loaded, state[0]["momentum_buffer"])
 
 
 def test_global_generators_are_left_alone(dataset):

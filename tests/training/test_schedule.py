@@ -1,13 +1,11 @@
 """Phases, learning rates and optimizers by step."""
 
-import dataclasses
-
 import pytest
 
-from convscope.training.schedule import learning_rate, make_optimizer, plan
+from convscope.training.schedule import learning_rate, plan
 from convscope.types import Phase
 
-from .conftest import ADAM, SGD, tiny_net, tiny_recipe
+from .conftest import SGD, tiny_recipe
 
 
 def test_plan_mixes_epochs_and_steps():
@@ -30,12 +28,3 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_nearly_zero():
 def test_constant_stays():
     (span,) = plan(tiny_recipe(SGD), steps_per_epoch=6)
     assert {learning_rate(span, step) for step in range(7)} == {0.05}
-
-
-def test_norms_and_biases_can_be_spared_decay():
-    model = tiny_net()
-    matrices, vectors = make_optimizer(model, dataclasses.replace(SGD, decay_norms_and_biases=False)).param_groups
-    assert (matrices["weight_decay"], vectors["weight_decay"]) == (1e-3, 0)
-    assert {id(p) for p in vectors["params"]} == {id(p) for p in model.parameters() if p.ndim == 1}
-    assert [group["weight_decay"] for group in make_optimizer(model, SGD).param_groups] == [1e-3, 1e-3]
-    assert type(make_optimizer(model, ADAM)).__name__ == "Adam"

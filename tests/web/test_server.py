@@ -402,7 +402,8 @@ def test_two_hundred_pages_of_which_twenty_never_read(tmp_path: Path, started: A
 
 
 def test_a_server_beside_a_training_ends_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(watch, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "FOLLOW_SECONDS", 0.05)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as training:
         ended = asyncio.run(followed(training, Dashboard(tmp_path, warn=print)))
     assert ended == ["training", "page", "server"]
@@ -413,10 +414,10 @@ async def followed(training: subprocess.Popen[bytes], dashboard: Dashboard) -> l
     ended: list[str] = []
     dashboard.live.pages.add(page := watch.Live(dashboard.live.runs.folder, warn=print))  # pyright: ignore
     server = asyncio.create_task(watch.end_after(training.pid, dashboard.live, lambda: ended.append("server")))
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(0.3)
     ended.append("training")
     training.communicate(b"\n")
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.4)
     ended.append("page")
     dashboard.live.pages.discard(page)  # pyright: ignore
     await asyncio.wait_for(server, 5)

@@ -18,7 +18,13 @@ DATASETS: dict[str, Entry] = {
     "cifar10": Entry("convscope.data.cifar:load_cifar10", "60,000 photographs in 10 classes, 32x32; 170 MB"),
     "cifar100": Entry("convscope.data.cifar:load_cifar100", "60,000 photographs in 100 classes, 32x32; 169 MB"),
     "folder": Entry("convscope.data.folder:load_folder", "your own images in class folders, as folder:PATH"),
+    "shards": Entry(
+        "convscope.data.shards:load_shards", "tar shards (webdataset's layout), as shards:FOLDER or shards:'PATTERN'"
+    ),
 }
+
+PLACES = {"folder": "PATH", "shards": "FOLDER"}
+"""The datasets that lie where their name says, and how to say it."""
 
 
 def load_dataset(
@@ -33,19 +39,20 @@ def load_dataset(
 ) -> Dataset:
     """The dataset of that name, with train and test images (N, 3, H, W) uint8 and labels (N,) int64.
 
-    `folder:PATH` reads the class folders at PATH. `seed` matters where a dataset is split by it; the others
-    ignore it. Raises UsageError for an unknown name or an option that the dataset does not take, and
-    DataError for images, labels, archives or downloads that cannot be used.
+    `folder:PATH` reads the class folders at PATH and `shards:FOLDER` the tar shards in FOLDER. `seed` matters where
+    a dataset is split by it; the others ignore it. Raises UsageError for an unknown name or an
+    option that the dataset does not take, and DataError for images, labels, archives or downloads that cannot
+    be used.
 
     >>> load_dataset("digits").train.images.shape
     (1437, 3, 32, 32)
     """
     kind, _, path = name.partition(":")
-    if kind != "folder":
+    if kind not in PLACES:
         kind = name
     load = look_up(DATASETS, kind, kind="dataset").load()
-    if kind == "folder" and not path:
-        raise UsageError('the dataset "folder" needs a path: folder:PATH')
+    if kind in PLACES and not path:
+        raise UsageError(f'the dataset "{kind}" needs a path: {kind}:{PLACES[kind]}')
 
     options: dict[str, Any] = {
         "data_dir": data_dir,
@@ -63,7 +70,7 @@ def load_dataset(
             )
     always = {"seed": seed, "progress": progress}
     given |= {option: value for option, value in always.items() if option in _options(load)}
-    return load(path, **given) if kind == "folder" else load(**given)
+    return load(path, **given) if kind in PLACES else load(**given)
 
 
 def _options(load: Callable[..., Any]) -> list[str]:

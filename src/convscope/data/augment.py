@@ -12,29 +12,63 @@ from torch import Tensor
 
 from convscope.types import Augmentation
 
-ORDER, DRAWS, STEP = 0, 1, 6
+ORDER, DRAWS, STEP, BLOCKS, WINDOW = 0, 1, 6, 7, 8
 """What a stream of random bits is for: the last part of its key. The five draws have a stream each."""
 
+LARGE = 2**18
+"""A dataset with more images than this is large: its order goes by blocks, and only a sample of it is surveyed."""
 
-def random_bits(count: int, *key: int) -> UInt64[np.ndarray, " {count}"]:
-    """`count` random uint64, a pure function of the key.
+BLOCK, WINDOW_BLOCKS = 16, 1024  # images that lie side by side, and how many blocks are shuffled with each other
 
-    The raw stream of Philox is used, since NumPy promises that it stays the same from release to release.
 
-    >>> bool((random_bits(3, 0, 7) == random_bits(3, 0, 7)).all())
+def random_bits(count: int, *key: int, first: int = 0) -> UInt64[np.ndarray, " {count}"]:
+    """`count` random uint64 from position `first` of a stream, a pure function of the key.
+
+    The raw stream of Philox is used, since NumPy promises that it stays the same from release to release. It can
+    be entered anywhere, so that no part of it need be kept.
+
+    >>> bool((random_bits(5, 0, 7)[2:] == random_bits(3, 0, 7, first=2)).all())
     True
     """
-    return np.random.Philox(np.random.SeedSequence(key)).random_raw(count)
+    steps, passed = divmod(first, 4)  # Philox makes four numbers at a time
+    philox = np.random.Philox(np.random.SeedSequence(key)).advance(steps)
+    return philox.random_raw(passed + count)[passed:]
 
 
-@functools.lru_cache(maxsize=4)
-def epoch_order(count: int, *, seed: int, epoch: int) -> Int64[Tensor, " {count}"]:
-    """The order (count,) int64 in which an epoch visits the images.
+def epoch_order(
+    count: int, *, seed: int, epoch: int, first: int = 0, last: int | None = None
+) -> Int64[Tensor, " positions"]:
+    """The images that an epoch visits at the positions from `first` to `last`, (last - first,) int64.
+
+    Up to LARGE images, any order of all is equally likely. A large dataset is shuffled block by block, and the
+    images of each 1024 blocks with each other, so that what is read together lies together (a disk and a remote
+    file system read it at a stretch) and no order of the whole is held.
 
     >>> sorted(epoch_order(5, seed=0, epoch=3).tolist())
     [0, 1, 2, 3, 4]
     """
-    return torch.from_numpy(np.argsort(random_bits(count, seed, epoch, ORDER), kind="stable"))
+    last = count if last is None else min(last, count)
+    if count <= LARGE:
+        return _shuffled(count, seed, epoch, ORDER)[first:last]
+    size = BLOCK * WINDOW_BLOCKS
+    windows = [_window(count, seed, epoch, number) for number in range(first // size, -(-last // size))]
+    return torch.cat(windows)[first % size :][: last - first] if windows else torch.empty(0, dtype=torch.int64)
+
+
+@functools.lru_cache(maxsize=4)
+def _shuffled(count: int, *key: int) -> Int64[Tensor, " {count}"]:
+    return torch.from_numpy(np.argsort(random_bits(count, *key), kind="stable"))
+
+
+@functools.lru_cache(maxsize=4)
+def _window(count: int, seed: int, epoch: int, number: int) -> Int64[Tensor, " images"]:
+    """The images of one window in their order; the last one has what remains, and the images beyond whole blocks."""
+    whole = count // BLOCK
+    blocks = _shuffled(whole, seed, epoch, BLOCKS)[number * WINDOW_BLOCKS : (number + 1) * WINDOW_BLOCKS]
+    images = (blocks[:, None] * BLOCK + torch.arange(BLOCK)).flatten()
+    if (number + 1) * WINDOW_BLOCKS * BLOCK >= count:
+        images = torch.cat([images, torch.arange(whole * BLOCK, count)])
+    return images[_shuffled(len(images), seed, epoch, WINDOW, number)]
 
 
 class Draws(NamedTuple):
@@ -47,13 +81,16 @@ class Draws(NamedTuple):
     hole_column: Int64[Tensor, " N"]
 
 
-@functools.lru_cache(maxsize=4)
-def epoch_draws(count: int, augmentation: Augmentation, size: tuple[int, int], *, seed: int, epoch: int) -> Draws:
-    """The draws for every position of an epoch, for images of `size` (H, W)."""
+def epoch_draws(
+    count: int, augmentation: Augmentation, size: tuple[int, int], *, seed: int, epoch: int, first: int = 0
+) -> Draws:
+    """The draws for `count` positions of an epoch from `first` on, for images of `size` (H, W)."""
     crop, hole = augmentation.crop, augmentation.cutout
     ranges = (2 * crop + 1, 2 * crop + 1, 2, max(1, size[0] - hole + 1), max(1, size[1] - hole + 1))
     rows, columns, flip, hole_row, hole_column = (
-        torch.from_numpy((random_bits(count, seed, epoch, DRAWS + index) % np.uint64(limit)).astype(np.int64))
+        torch.from_numpy(
+            (random_bits(count, seed, epoch, DRAWS + index, first=first) % np.uint64(limit)).astype(np.int64)
+        )
         for index, limit in enumerate(ranges)
     )
     flips = flip.bool() if augmentation.flip else torch.zeros(count, dtype=torch.bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Generator
@@ -37,7 +38,7 @@ class NoSuchFormat(Unreadable):
     """It is in none of the formats."""
 
 
-def decode_image(path: str | Path | BinaryIO, size: int) -> NDArray[np.uint8]:
+def decode_image(path: str | Path | BinaryIO | io.BytesIO, size: int) -> NDArray[np.uint8]:
     """The image's central square (3, size, size) uint8 RGB, upright, the first frame of several.
 
     An image of that size keeps its very pixels; any other is resized with an antialiased bicubic filter.
@@ -55,7 +56,7 @@ def decode_image(path: str | Path | BinaryIO, size: int) -> NDArray[np.uint8]:
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
+def read_size(path: str | Path | BinaryIO | io.BytesIO) -> tuple[int, int]:
     """(H, W) as the header says, without decoding. Raises Unreadable."""
     with _opened(path) as image:
         return image.height, image.width
@@ -81,7 +82,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(path: str | Path | BinaryIO) -> Generator[Image.Image]:
+def _opened(path: str | Path | BinaryIO | io.BytesIO) -> Generator[Image.Image]:
     """The image with its header read and found harmless; whatever a broken file brings about is Unreadable."""
     try:
         with warnings.catch_warnings():

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import psutil
-import torch
-from torch import Tensor
-
-from convscope.data.file_images import FileImages
-from convscope.data.listing import Half, list_images
-from convscope.data.memory import TensorImages, check_classes, first_five
-from convscope.data.survey import common_size, recall, remember, survey_place, take_survey
-from convscope.errors import DataError, UsageError
-from convscope.types import Dataset, Progress, Split, no_progress
+from convscope.data.listed import check_image_size, listed_dataset
+from convscope.data.listing import list_images
+from convscope.types import Dataset, Progress, no_progress
 
 
 def load_folder(
@@ -32,43 +24,16 @@ def load_folder(
     None keeps the images in memory if they take at most a quarter of what is free. Raises DataError for
     folders or classes that are missing or empty, and, without `skip_bad`, for images that cannot be read.
     """
-    if image_size is not None and image_size < 1:
-        raise UsageError(f"an image size of {image_size}; it must be at least 1")
+    check_image_size(image_size)
     root = Path(path).absolute()
     listing = list_images(root, seed=seed)
-    paths = [*listing.train.paths, *listing.test.paths]
-    place = survey_place(listing, image_size)
-    survey = recall(place)
-    size = survey.size if survey else image_size or common_size(paths, progress=progress)
-    if in_memory is None:
-        in_memory = len(paths) * 3 * size * size <= psutil.virtual_memory().available // 4
-    kept: tuple[Tensor | None, Tensor | None] = None, None
-    if in_memory or survey is None:
-        survey, kept = take_survey(listing, size, keep=in_memory, progress=progress)
-    if not in_memory:
-        remember(place, survey)
-
-    bad = [f"{os.path.relpath(path, root)} ({reason})" for path, reason in survey.broken.items()]
-    if bad and not skip_bad:
-        raise DataError(
-            f"{root}: {len(bad):,} of {len(paths):,} images cannot be read: {first_five(bad)}; "
-            f"mend them, or leave them out with --skip-bad"
-        )
-    train, test = listing.train.without(survey.broken), listing.test.without(survey.broken)
-    labels = [torch.from_numpy(half.labels) for half in (train, test)]
-    check_classes(labels[0], labels[1], listing.class_names, where=str(root))
-    return Dataset(
+    return listed_dataset(
+        listing,
         name=f"folder:{root}",
-        train=Split(_images(kept[0], train, size), labels[0]),
-        test=Split(_images(kept[1], test, size), labels[1]),
-        class_names=listing.class_names,
-        mean=survey.mean,
-        std=survey.std,
-        fingerprint=survey.fingerprint,
+        where=str(root),
         source=f"class folders in {root}, {listing.words}",
-        skipped=tuple(bad),
+        image_size=image_size,
+        skip_bad=skip_bad,
+        in_memory=in_memory,
+        progress=progress,
     )
-
-
-def _images(pixels: Tensor | None, half: Half, size: int) -> TensorImages | FileImages:
-    return FileImages(half.paths, size) if pixels is None else TensorImages(pixels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.data.decode import ENDINGS
+from convscope.data.files import Files, Paths
 from convscope.data.memory import first_five
 from convscope.data.split import stratified_split
 from convscope.errors import DataError
@@ -19,19 +21,26 @@ LAYOUT = "wanted: train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE to be s
 
 
 class Half(NamedTuple):
-    """The files of the training or the test half, class by class in the order of their names."""
+    """The files of the training or the test half, and their classes."""
 
-    paths: list[str]
+    files: Files
     labels: NDArray[np.int64]  # (N,)
 
-    def without(self, broken: dict[str, str]) -> Half:
-        """The half that is left when these files are taken out."""
-        keep = [index for index, path in enumerate(self.paths) if path not in broken]
-        return Half([self.paths[index] for index in keep], self.labels[keep])
+    def take(self, indices: NDArray[np.int64]) -> Half:
+        """Some of them, in the order asked for."""
+        return Half(self.files.take(indices), self.labels[indices])
+
+    def without(self, broken: Collection[int]) -> Half:
+        """The half that is left when the files of these numbers are taken out."""
+        if not broken:
+            return self
+        keep = np.ones(len(self.labels), dtype=bool)
+        keep[list(broken)] = False
+        return self.take(np.flatnonzero(keep))
 
 
 class Listing(NamedTuple):
-    """The image files of a folder."""
+    """The image files of a dataset."""
 
     train: Half
     test: Half
@@ -53,25 +62,34 @@ def list_images(root: Path, *, seed: int = 0) -> Listing:
         raise DataError(f"{root} has {halves[0]}/ but no {missing}/ with class folders; {LAYOUT}")
     if halves:
         train, test = _scan(root / "train"), _scan(root / "test")
-        for one, other, name, absent in ((test, train, "test", "train"), (train, test, "train", "test")):
-            extra = [each for each in one if each not in other]
-            if extra:
-                raise DataError(
-                    f"{root}: {len(extra)} classes of {name}/ are missing from {absent}/: {first_five(extra)}; "
-                    f"both need the same class folders"
-                )
+        check_same_classes(tuple(train), tuple(test), where=str(root), halves=("train/", "test/"))
         return Listing(_half(train), _half(test), tuple(train), "as split by its folders")
     classes = _scan(root)
-    single = [name for name, files in classes.items() if len(files) < 2]
+    return split_listing(_half(classes), tuple(classes), where=str(root), seed=seed)
+
+
+def check_same_classes(train: Collection[str], test: Collection[str], *, where: str, halves: tuple[str, str]) -> None:
+    """Raise DataError, naming `where`, unless both halves have the same class folders."""
+    for one, other, name, absent in ((test, train, halves[1], halves[0]), (train, test, *halves)):
+        extra = [each for each in one if each not in other]
+        if extra:
+            raise DataError(
+                f"{where}: {len(extra)} classes of {name} are missing from {absent}: {first_five(extra)}; "
+                f"both need the same class folders"
+            )
+
+
+def split_listing(whole: Half, class_names: tuple[str, ...], *, where: str, seed: int) -> Listing:
+    """The images split 80/20 by class and seed. Raises DataError for a class with a single image."""
+    counts = np.bincount(whole.labels, minlength=len(class_names)).tolist()
+    single = [name for name, count in zip(class_names, counts, strict=True) if count == 1]
     if single:
         raise DataError(
-            f"{root}: {len(single)} classes have a single image, which cannot be both trained and tested on: "
+            f"{where}: {len(single)} classes have a single image, which cannot be both trained and tested on: "
             f"{first_five(single)}; add images or take the class out"
         )
-    whole = _half(classes)
-    parts = stratified_split(whole.labels, seed=seed)
-    train, test = (Half([whole.paths[index] for index in part], whole.labels[part]) for part in parts)
-    return Listing(train, test, tuple(classes), f"split 80/20 by seed {seed}")
+    train, test = stratified_split(whole.labels, seed=seed)
+    return Listing(whole.take(train), whole.take(test), class_names, f"split 80/20 by seed {seed}")
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -83,8 +101,8 @@ def _subfolders(folder: Path) -> list[Path]:
         raise DataError(f"cannot read {folder}: {error.strerror}") from error
 
 
-def _scan(folder: Path) -> dict[str, list[str]]:
-    """The paths of each class's images, both in the order of their names."""
+def _scan(folder: Path) -> dict[str, Paths]:
+    """Each class's images, both in the order of their names."""
     classes = {each.name: _images(each) for each in _subfolders(folder)}
     if len(classes) < 2:
         found = f"a single class folder, {next(iter(classes))}," if classes else "no class folders"
@@ -92,10 +110,10 @@ def _scan(folder: Path) -> dict[str, list[str]]:
     return classes
 
 
-def _images(folder: Path) -> list[str]:
+def _images(folder: Path) -> Paths:
     try:
         with os.scandir(folder) as entries:
-            files = sorted(each.path for each in entries if each.is_file() and not each.name.startswith("."))
+            files = sorted(each.name for each in entries if each.is_file() and not each.name.startswith("."))
     except OSError as error:
         raise DataError(f"cannot read {folder}: {error.strerror}") from error
     images = [file for file in files if file.lower().endswith(ENDINGS)]
@@ -103,10 +121,9 @@ def _images(folder: Path) -> list[str]:
         others = Counter(Path(file).suffix.lower() or "no ending" for file in files)
         found = first_five([f"{count:,} {ending}" for ending, count in others.most_common()])
         raise DataError(f"no images in {folder} (files: {found or 'none'}); read are {' '.join(ENDINGS)}")
-    return images
+    return Paths.in_folder(str(folder), images)
 
 
-def _half(classes: dict[str, list[str]]) -> Half:
-    paths = [path for files in classes.values() for path in files]
+def _half(classes: dict[str, Paths]) -> Half:
     counts = [len(files) for files in classes.values()]
-    return Half(paths, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
+    return Half(Paths.joined(list(classes.values())), np.repeat(np.arange(len(classes), dtype=np.int64), counts))

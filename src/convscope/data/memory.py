@@ -97,12 +97,20 @@ def fingerprint(
         {
             "shape": summary.shape,
             "pixels": summary.digest(),
-            "labels": hashlib.sha256(labels.numpy().astype("<i8").tobytes()).hexdigest(),
+            "labels": labels_digest(labels),
         }
         for summary, labels in ((train, train_labels), (test, test_labels))
     ]
     manifest = json.dumps({"train": halves[0], "test": halves[1], "class_names": list(class_names)})
     return hashlib.sha256(manifest.encode()).hexdigest()
+
+
+def labels_digest(labels: Int64[Tensor, " N"]) -> str:
+    """SHA-256 over labels (N,) int64, in hexadecimal."""
+    sha256 = hashlib.sha256()
+    for part in labels.split(2**16):
+        sha256.update(part.numpy().astype("<i8").tobytes())
+    return sha256.hexdigest()
 
 
 def check_classes(

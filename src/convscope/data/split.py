@@ -18,7 +18,7 @@ def stratified_split(
     >>> stratified_split(np.array([0, 0, 0, 0, 1, 1]), one_in=2, seed=1)[1].tolist()
     [2, 3, 5]
     """
-    classes, counts = np.unique(labels, return_counts=True)
+    counts = np.unique(labels, return_counts=True)[1]
     quotas = counts // one_in
     missing = -(-len(labels) // one_in) - quotas.sum()
     quotas[np.argsort(-(counts % one_in), kind="stable")[:missing]] += 1  # to the largest remainders
@@ -26,6 +26,8 @@ def stratified_split(
 
     keys = np.random.Philox(key=seed).random_raw(len(labels))
     order = np.argsort(keys, kind="stable")
-    chosen = [order[labels[order] == each][:quota] for each, quota in zip(classes, quotas, strict=True)]
-    test = np.sort(np.concatenate(chosen))
-    return np.setdiff1d(np.arange(len(labels)), test), test
+    order = order[np.argsort(labels[order], kind="stable")]  # class by class, each in the order of its keys
+    chosen = np.zeros(len(labels), dtype=bool)
+    for first, quota in zip(np.cumsum(counts) - counts, quotas, strict=True):
+        chosen[order[first : first + quota]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -64,14 +64,14 @@ def render_film(
 
     Patterns need the run's `network`, whose weights are lent and given back; colours and frequencies of a pattern's
     start come from the `dataset` where there is one. `layer` defaults to the middle stage, `channel` to its first
-    16. Raises UsageError for a run without a film, and for names and values that are not; CheckpointError where
-    no frame can be read.
+    16; with "filters" it is which of them. Raises UsageError for a run without a film, and for names and values that
+    are not; CheckpointError where no frame can be read.
     """
     check_animation(target, frames_per_second)
     if show not in SHOWS:
         raise UsageError(f'no film of "{show}"; allowed: {", ".join(SHOWS)}')
-    if show == "filters" and (layer is not None or channel is not None):
-        raise UsageError("a layer and channels are for patterns; allowed with them: --show patterns or both")
+    if show == "filters" and layer is not None:
+        raise UsageError("a layer is for patterns; allowed with it: --show patterns or both")
     sheets = draw_film(
         run,
         read_events(run),
@@ -115,7 +115,9 @@ def draw_film(
     panels: dict[int, list[Panel]] = {}
     skipped = 0
     if show != "patterns":
-        frames = _read_frames(run, told)
+        frames = read_frames(run, told)
+        if channel is not None and show == "filters":
+            frames = chosen_filters(info, frames, channel)
         skipped += len(set(told)) - len(frames)
         compact = compact or show == "both"
         panels = _filter_panels(info, frames, compact=compact)
@@ -131,20 +133,27 @@ def draw_film(
         )
         skipped += len({event.step for event in events if event.kind == "film" and event.data["weights"]})
         skipped -= len(patterns)
-        panels = _with_patterns(panels, patterns)
+        panels = with_patterns(panels, patterns)
         caption.append(patterns_reading())
-    story = Story(events)
+    images = draw_sheets(panels, Story(events), progress=progress)
+    caption.append("Within a phase the frames lie ever farther apart, as the marks on the time line show.")
+    return Sheets(images, list(panels), skipped, " ".join(caption))
+
+
+def draw_sheets(
+    panels: Mapping[int, Sequence[Panel]], story: Story, *, progress: Progress = no_progress
+) -> list[np.ndarray]:
+    """The panels of each step as an image (H, W, 3) uint8, with the training's time line below."""
     images: list[np.ndarray] = []
     for number, (step, shown) in enumerate(panels.items()):
         taken = [each / story.last for each in panels]
         spans = [Span(*span) for span in story.spans()]
         images.append(draw_sheet(shown, story.words(step), now=step / story.last, spans=spans, taken=taken))
         progress("drawing the film", number + 1, len(panels))
-    caption.append("Within a phase the frames lie ever farther apart, as the marks on the time line show.")
-    return Sheets(images, list(panels), skipped, " ".join(caption))
+    return images
 
 
-def _read_frames(run: Path, told: Sequence[int]) -> list[Frame]:
+def read_frames(run: Path, told: Sequence[int]) -> list[Frame]:
     """The frames that can be read. Raises CheckpointError where none can."""
     frames: list[Frame] = []
     why = f"{run} has no frame of its film any more"
@@ -161,6 +170,14 @@ def _read_frames(run: Path, told: Sequence[int]) -> list[Frame]:
     if not frames:
         raise CheckpointError(f"none of the film's {len(set(told))} frames can be read: {why}")
     return frames
+
+
+def chosen_filters(info: FilmInfo, frames: Sequence[Frame], channel: Channels) -> list[Frame]:
+    """The frames with some of their filters. Raises UsageError for channels that are not."""
+    from convscope.methods.needs import choose_channels
+
+    chosen = choose_channels(channel, len(frames[0].filters), layer=info.filter_layer)
+    return [frame._replace(filters=frame.filters[chosen]) for frame in frames]
 
 
 def _filter_panels(info: FilmInfo, frames: Sequence[Frame], *, compact: bool) -> dict[int, list[Panel]]:
@@ -181,7 +198,7 @@ def _filter_panels(info: FilmInfo, frames: Sequence[Frame], *, compact: bool) ->
     }
 
 
-def _with_patterns(panels: dict[int, list[Panel]], patterns: dict[int, Picture]) -> dict[int, list[Panel]]:
+def with_patterns(panels: dict[int, list[Panel]], patterns: Mapping[int, Picture]) -> dict[int, list[Panel]]:
     """The panels of each step, where there are any, with the first and the newest patterns beside them."""
     first = patterns[min(patterns)]
     before = Panel(f"{_said_before(min(patterns))}: {first.title}", first)

@@ -33,14 +33,22 @@ class Story:
             for each in self._phases
         ]
 
+    def epoch(self, step: int) -> float | None:
+        """How many epochs the training had seen; None where the log does not say."""
+        return step / self._per_epoch if self._per_epoch else None
+
+    def phase(self, step: int) -> str:
+        """The phase that led to the step, in words; empty where the log does not say."""
+        phase = next((each for each in reversed(self._phases) if each["first_step"] < max(step, 1)), None)
+        return f"phase {phase['index'] + 1}, {optimizer_name(phase)}" if phase else ""
+
     def words(self, step: int) -> str:
         """The step, its epoch and phase, and what the newest evaluation until then found."""
         words = [f"step {step:,}"]
-        if self._per_epoch:
-            words.append(f"epoch {step / self._per_epoch:.1f}")
-        phase = next((each for each in reversed(self._phases) if each["first_step"] < max(step, 1)), None)
-        if phase:
-            words.append(f"phase {phase['index'] + 1}, {optimizer_name(phase)}")
+        if (epoch := self.epoch(step)) is not None:
+            words.append(f"epoch {epoch:.1f}")
+        if phase := self.phase(step):
+            words.append(phase)
         known = [(at, accuracy) for at, accuracy in self._accuracies if at <= step]
         if known:
             at, accuracy = known[-1]

@@ -17,18 +17,6 @@ from convscope.report import charts
 from convscope.types import Picture
 
 HERE = Path(__file__).parent
-AVERAGED = ("ratio", "agreement", "control_similarity", "distance", "selectivity")  # numbers told by their mean
-UNSAID = (
-    "layer",
-    "target",
-    "target_index",
-    "predicted",
-    "relus",
-    "sum_similarity",
-    "rise_since_mean",
-    "completeness_gap",
-)
-"""Numbers that a picture's title or its reading tells better."""
 
 
 class Album:
@@ -88,33 +76,10 @@ def environment() -> Environment:
         "duration": duration,
         "settings": settings,
         "phase_settings": phase_settings,
-        "evidence": _evidence,
         "of_image": _of_image,
     }
     environment.filters.update(filters)
     return environment
-
-
-def _evidence(numbers: Mapping[str, Any]) -> list[str]:
-    """A picture's numbers in words: single ones, the mean of a list of ratios, the length of a list of channels.
-
-    >>> _evidence({"relus": 3, "logit": 2.5, "dead_channels": [1, 4], "ratio": [1.0, None, 2.0], "channels": [0, 1]})
-    ['logit 2.5', 'dead channels: 2', 'ratio 1.5 on average']
-    """
-    words: list[str] = []
-    for key, value in numbers.items():
-        if key in UNSAID:
-            continue
-        called = key.replace("_", " ")
-        if isinstance(value, list):
-            known = [each for each in value if isinstance(each, (int, float))]
-            if key.endswith("_channels") and value:
-                words.append(f"{called}: {len(value)}")
-            elif key in AVERAGED and known:
-                words.append(f"{called} {sum(known) / len(known):.2g} on average")
-        elif isinstance(value, (int, float, str)):
-            words.append(f"{called} {value:.3g}" if isinstance(value, float) else f"{called} {value}")
-    return words
 
 
 def image_number(name: str) -> int | None:

@@ -14,13 +14,15 @@ from markupsafe import Markup
 from torch import Tensor
 
 from convscope.durable import replace_file
-from convscope.errors import UsageError
-from convscope.hooks import Layer, layer_aliases, list_layers
+from convscope.errors import CheckpointError, UsageError
+from convscope.hooks import Layer, frozen_eval, layer_aliases, like_model, list_layers
+from convscope.methods.needs import as_rgb
 from convscope.paint import image_picture
 from convscope.report import charts
 from convscope.report.film_figure import film_of_run
 from convscope.report.fit import fit
 from convscope.report.markdown import to_markdown
+from convscope.report.measured import measured
 from convscope.report.page import HERE, Album, environment, image_number
 from convscope.report.phase_charts import paces, phase_progress
 from convscope.report.results import (
@@ -28,11 +30,13 @@ from convscope.report.results import (
     confusion_matrix,
     final_event,
     findings,
+    findings_on_record,
     phase_rows,
     predict,
     training_speed,
 )
 from convscope.report.sections import Shown, sections
+from convscope.training.frames import read_info
 from convscope.types import Dataset, Event, Network, Progress, no_progress
 
 MISTAKES = 12
@@ -49,11 +53,12 @@ def write_report(
     path: str | Path,
     *,
     network: Network,
-    dataset: Dataset,
+    dataset: Dataset | None,
     events: Iterable[Event],
     config: Mapping[str, Any],
     budget: float = 0.0,
     format: Format = "html",
+    gone: str = "",
     progress: Progress = no_progress,
 ) -> Path:
     """Write `report.html` and `pictures/` into the run folder at `path`; returns the page's path.
@@ -61,17 +66,22 @@ def write_report(
     With the format "md" it is `report.md`, whose pictures are those files; the page holds its own. With a `budget`
     in seconds, the patterns of every layer's channels are drawn for that long first, and shown.
 
-    `config` is the run's run.json; what is missing in it is left out of the page. The model is left as it was
-    found. Raises UsageError for another format.
+    `config` is the run's run.json; what is missing in it is left out of the page. Without the `dataset`, since it is
+    `gone` for that reason, the page has what the run's log tells and what can be shown of the images that its film
+    kept. The model is left as it was found. Raises UsageError for another format.
     """
     if format not in FORMATS:
         raise UsageError(f'no format "{format}"; allowed: {", ".join(FORMATS)}')
     path, events = Path(path), list(events)
     progress("report", 0, STEPS)
-    predictions = predict(network, dataset)
-    labels = dataset.test.labels.numpy()
-    matrix = confusion_matrix(labels, predictions.classes, len(dataset.class_names))
-    album = Album(path / "pictures", _provenance(network, dataset, config), linked=format == "md")
+    images = _about_images(dataset, config)
+    album = Album(path / "pictures", _provenance(network, images, config), linked=format == "md")
+    matrix, found, mistakes, examples = (
+        _looked_at(network, dataset, album, seed=int(config.get("seed") or 0))
+        if dataset
+        else _on_record(network, path, events, images["test_images"] or 0, album)
+    )
+    shown = [Shown(example["number"], example["image"]) for example in examples]
 
     progress("report", 1, STEPS)
     figures: dict[str, Any] = {}
@@ -79,29 +89,31 @@ def write_report(
         figures["curves"] = album.chart("curves", charts.curves(events), "Loss, accuracy and learning rate by step")
     if len(pace := paces(events)) > 1:
         figures["phases"] = album.chart("phases", phase_progress(events), "Accuracy and loss, phase by phase")
-    figures["confusion"] = album.chart(
-        "confusion", charts.confusion(matrix, dataset.class_names), "Test images by true and predicted class"
-    )
-    figures["class_accuracy"] = album.chart(
-        "class-accuracy", charts.class_accuracy(matrix, dataset.class_names), "Test accuracy of each class"
-    )
-    mistakes = _mistakes(dataset, predictions, album)
-    chosen = _chosen_images(labels, seed=int(config.get("seed") or 0))
-    examples = [_example(dataset, predictions, index, album, number + 1) for number, index in enumerate(chosen)]
-    shown = [Shown(number + 1, _test_image(dataset, index)) for number, index in enumerate(chosen)]
+    if matrix is not None:
+        figures["confusion"] = album.chart(
+            "confusion", charts.confusion(matrix, network.class_names), "Test images by true and predicted class"
+        )
+        figures["class_accuracy"] = album.chart(
+            "class-accuracy", charts.class_accuracy(matrix, network.class_names), "Test accuracy of each class"
+        )
     looks: list[dict[str, Any]] = []
     for section in sections(network, dataset, shown, store=path, budget=budget, progress=progress):
         readings = _readings([picture.caption for picture in section.pictures])
         figures_of = [album.picture(picture) for picture in section.pictures]
         for figure, reading in zip(figures_of, readings, strict=True):
             number = image_number(figure["picture"].name) if section.beside_image else None
-            figure.update(reading=reading, original=examples[number - 1]["original"] if number else None)
+            figure.update(
+                reading=reading,
+                measured=measured(figure["picture"]),
+                original=examples[number - 1]["original"] if number else None,
+            )
         looks.append({"heading": section.heading, "about": section.about, "figures": figures_of})
         progress("report", 1 + len(looks), STEPS)
 
     said = {
         "network": network,
-        "dataset": dataset,
+        "images": images,
+        "gone": gone or ("no dataset is given" if dataset is None else ""),
         "config": config,
         "style": Markup((HERE / "assets" / "report.css").read_text(encoding="utf-8")),  # our own file
         "figures": figures,
@@ -109,7 +121,7 @@ def write_report(
         "examples": examples,
         "film": film_of_run(path, events, album, progress=progress),
         "looks": looks,
-        "grey": len(set(dataset.mean)) == 1 and len(set(dataset.std)) == 1,
+        "grey": len(set(network.mean)) == 1 and len(set(network.std)) == 1,
         "weights": album.provenance.get("Weights"),
         "phases": phase_rows(events),
         "paces": pace,
@@ -118,7 +130,7 @@ def write_report(
         "speed": training_speed(events),
         "stages": _layer_stages(network),
         "parameters": sum(parameter.numel() for parameter in network.model.parameters()),
-        **findings(matrix, predictions, labels),
+        **found,
     }
     target = path / f"report.{format}"
     page = _render(said, album)
@@ -177,16 +189,49 @@ def _mistakes(dataset: Dataset, predictions: Predictions, album: Album) -> list[
     return shown
 
 
-def _example(dataset: Dataset, predictions: Predictions, index: int, album: Album, number: int) -> dict[str, Any]:
+Found = tuple[np.ndarray | None, dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]
+"""The confusion matrix, the numbers that the page's words are about, the mistakes and the examples."""
+
+
+def _looked_at(network: Network, dataset: Dataset, album: Album, *, seed: int) -> Found:
+    """What the network makes of the test images."""
+    predictions, labels = predict(network, dataset), dataset.test.labels.numpy()
+    matrix = confusion_matrix(labels, predictions.classes, len(dataset.class_names))
+    examples = [
+        _example(network, album, number, index, int(labels[index]), _test_image(dataset, index))
+        for number, index in enumerate(_chosen_images(labels, seed=seed), start=1)
+    ]
+    return matrix, findings(matrix, predictions, labels), _mistakes(dataset, predictions, album), examples
+
+
+def _on_record(network: Network, path: Path, events: Sequence[Event], total: int, album: Album) -> Found:
+    """What the log says where the images are gone, and the test images that the film kept."""
+    matrix, found = findings_on_record(events, total)
+    try:
+        film = read_info(path)
+    except CheckpointError:  # where the page shows the film, it says so
+        film = None
+    kept = zip(film.indices, film.labels, torch.from_numpy(film.images), strict=True) if film else ()
+    examples = [
+        _example(network, album, number, index, label, image.float() / 255)
+        for number, (index, label, image) in enumerate(kept, start=1)
+    ]
+    return matrix, found, [], examples[:IMAGES]
+
+
+def _example(network: Network, album: Album, number: int, index: int, label: int, image: Tensor) -> dict[str, Any]:
     """A test image that the report looks at from the inside, and what the network says of it."""
-    true = dataset.class_names[int(dataset.test.labels[index])]
-    original = image_picture(f"image-{number}", f"Test image {index}: {true}", _test_image(dataset, index)[None])
+    true = network.class_names[label]
+    with frozen_eval(network.model), torch.inference_mode():
+        sure, said = network(like_model(network.model, image[None])).float().softmax(1)[0].max(0)
+    original = image_picture(f"image-{number}", f"Test image {index}: {true}", as_rgb(image[None]))
     return {
         "number": number,
         "index": index,
         "true": true,
-        "said": dataset.class_names[predictions.classes[index]],
-        "sure": float(predictions.confidences[index]),
+        "said": network.class_names[int(said)],
+        "sure": float(sure),
+        "image": image,
         "original": album.picture(original),
     }
 
@@ -213,12 +258,21 @@ def _layer_stages(network: Network) -> list[tuple[str, list[Layer]]]:
     return [(name, list(run)) for name, run in groupby(list_layers(network.model, network.input_size), stage)]
 
 
-def _provenance(network: Network, dataset: Dataset, config: Mapping[str, Any]) -> dict[str, str]:
+def _about_images(dataset: Dataset | None, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says of the images: what they are, or what run.json has on them."""
+    if dataset is None:
+        unknown = {"name": "unknown images", "source": "unknown", "fingerprint": None, "skipped": ()}
+        return {**unknown, "train_images": None, "test_images": None, **(config.get("dataset") or {})}
+    said = {key: getattr(dataset, key) for key in ("name", "source", "fingerprint", "skipped")}
+    return {**said, "train_images": len(dataset.train.labels), "test_images": len(dataset.test.labels)}
+
+
+def _provenance(network: Network, images: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
     """What every picture's file says of where it comes from."""
     said = {
         "Command": config.get("command"),
         "Network": network.name,
-        "Dataset": f"{dataset.name}, fingerprint {dataset.fingerprint}",
+        "Dataset": f"{images['name']}, fingerprint {images['fingerprint']}",
         "Seed": config.get("seed"),
         "Weights": f"SHA-256 {network.weights_sha256}" if network.weights_sha256 else None,
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convscope.film.story import optimizer_name
 from convscope.hooks import frozen_eval, like_model
-from convscope.training.evaluate import evaluation_batch
+from convscope.methods.survey import forward_batch
 from convscope.types import Dataset, Event, Network
 
 
@@ -26,7 +26,7 @@ class Predictions(NamedTuple):
 
 def predict(network: Network, dataset: Dataset) -> Predictions:
     """What the network says of every test image, in evaluation mode."""
-    parts = torch.arange(len(dataset.test.labels)).split(evaluation_batch(network.input_size))
+    parts = torch.arange(len(dataset.test.labels)).split(forward_batch(network.input_size))
     classes: list[Tensor] = []
     confidences: list[Tensor] = []
     loss = 0.0
@@ -82,6 +82,7 @@ def findings(matrix: np.ndarray, predictions: Predictions, labels: np.ndarray) -
         "accuracy": float(right.mean()),
         "interval": wilson_interval(int(right.sum()), len(right)),
         "loss": predictions.loss,
+        "total": len(right),
         "wrong": int((~right).sum()),
         "sure_wrong": float(predictions.confidences[~right].mean()) if not right.all() else None,
         "sure_right": float(predictions.confidences[right].mean()) if right.any() else None,
@@ -91,6 +92,29 @@ def findings(matrix: np.ndarray, predictions: Predictions, labels: np.ndarray) -
         "shares": shares.tolist(),
         "totals": matrix.sum(axis=1).tolist(),
     }
+
+
+def findings_on_record(events: Sequence[Event], total: int) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """The last confusion matrix on record and the same numbers, of `total` test images that are gone.
+
+    The matrix is None where there is none; so is each number that is on no record, or left out where only the matrix
+    tells it.
+    """
+    evaluations = [event.data for event in events if event.kind in ("eval", "end") and "test_accuracy" in event.data]
+    known = next((event.data for event in reversed(events) if event.data.get("confusion")), None)
+    last = evaluations[-1] if evaluations else {}
+    found: dict[str, Any] = {"accuracy": last.get("test_accuracy"), "loss": last.get("test_loss")}
+    if known is None:
+        share = found["accuracy"]
+        interval = wilson_interval(round(share * total), total) if share is not None and total else None
+        return None, {**found, "interval": interval, "total": total, "wrong": 0}
+    matrix = np.array(known["confusion"], dtype=np.int64)
+    right, total = int(np.diag(matrix).sum()), int(matrix.sum())
+    said = np.repeat(np.indices(matrix.shape)[1].ravel(), matrix.ravel())
+    labels = np.repeat(np.indices(matrix.shape)[0].ravel(), matrix.ravel())
+    numbers = findings(matrix, Predictions(said, np.zeros(total), 0.0), labels)
+    unknown = {"sure_wrong": None, "sure_right": None, "accuracy": right / total, "loss": known["test_loss"]}
+    return matrix, numbers | unknown
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from convscope.errors import CheckpointError, UsageError
+from convscope.hooks import resolve_layer
 from convscope.methods.attribute import attribute
 from convscope.methods.depths import depths, end_layers, middle_layer
 from convscope.methods.dream import dream
@@ -18,17 +19,20 @@ from convscope.methods.filters import filters
 from convscope.methods.invert import invert_layers
 from convscope.methods.maximize import maximize
 from convscope.methods.maximize_all import drawn_picture, maximize_within
+from convscope.methods.needs import channel_count
 from convscope.methods.reconstruct import reconstruct
 from convscope.methods.survey_store import stored_survey
 from convscope.methods.top_images import top_images
 from convscope.models.weights import head_name
 from convscope.report.all_channels import from_all_channels
+from convscope.report.pattern_control import beside_random, with_own
 from convscope.types import Dataset, Network, Picture, Progress
 
 FROM_INSIDE = 2  # images of which each method draws pictures
 ROWS = 8  # channels of each layer whose strongest images are shown
 MAPS = 64  # channels reconstructed one by one
 ASCENT_STEPS = 64
+CLASSES = 20  # of which a picture is drawn
 INVERSION_STEPS = 300
 SAMPLES = 50  # of attributions that average
 
@@ -50,20 +54,27 @@ class Section(NamedTuple):
 
 
 def sections(
-    network: Network, dataset: Dataset, shown: Sequence[Shown], *, store: Path, budget: float, progress: Progress
+    network: Network,
+    dataset: Dataset | None,
+    shown: Sequence[Shown],
+    *,
+    store: Path,
+    budget: float,
+    progress: Progress,
 ) -> Iterator[Section]:
     """Each method's section, drawn when it is asked for; `store` keeps what looking through the dataset gave.
 
     A `budget` in seconds draws the patterns of all channels of all depths, not only of a few of the first and last.
 
-    A method that is not defined for the network, such as a deconvnet without ReLUs, gives a section that says so.
+    A method that is not defined for the network, such as a deconvnet without ReLUs, gives a section that says so. So
+    does what needs images where there are none: without a `dataset`, or with none `shown`.
     """
     first, last = end_layers(network)
     stages = depths(network)
     heads = [head] if (head := _head(network)) else []
     ends = [first, last]
-    surveyed = stored_survey(network, dataset, [*ends, *heads], store=store, progress=progress)  # one pass for all
-    rows = {layer: range(min(ROWS, len(found.maxima))) for layer, found in zip(ends, surveyed.values(), strict=False)}
+    if dataset:  # one pass for all
+        stored_survey(network, dataset, [*ends, *heads], store=store, progress=progress)
 
     def each(draw: Callable[[Tensor], Picture]) -> Iterator[Picture]:
         for one in shown[:FROM_INSIDE]:
@@ -88,24 +99,22 @@ def sections(
         "The patterns that channels answer to",
         "Images made by gradient ascent from noise. The number under a tile is the activation reached over the "
         "highest that the dataset gives.",
-        lambda: [
-            *(_all_patterns(network, dataset, stages, store, budget, progress) if budget else ()),
-            *(
-                maximize(network, layer, None, dataset, steps=ASCENT_STEPS, store=store, progress=progress)
-                for layer in (() if budget else ends)
-            ),
-            *(
-                maximize(network, head, "all", dataset, steps=ASCENT_STEPS, store=store, progress=progress)
-                for head in heads
-            ),
-        ],
+        lambda: _patterns(network, dataset, ends, stages, heads, store, budget, progress),
     )
     yield _section(
         "The images that excite them most",
         "From the training images, cut to what the unit can see; below each what it saw of it, by guided backprop, "
         "since a deconvnet follows an image only through the switches of max pooling.",
         lambda: [
-            top_images(network, layer, rows[layer], dataset, reconstructions=True, store=store, progress=progress)
+            top_images(
+                network,
+                layer,
+                range(min(ROWS, channel_count(network, resolve_layer(network.model, layer)))),
+                dataset,
+                reconstructions=True,
+                store=store,
+                progress=progress,
+            )
             for layer in ends
         ],
     )
@@ -113,11 +122,11 @@ def sections(
         "Reconstructions from activations",
         "What of an image goes into a layer's channels, taken back to its pixels by the deconvnet rule.",
         lambda: [
-            from_all_channels(network, stages, [one.image for one in shown]),
+            *([from_all_channels(network, stages, [one.image for one in shown])] if shown else []),
             *each(lambda x: reconstruct(network, first, x, "all")),
             *[
                 replace(picture, name=f"{picture.name}-image-{shown[0].number}")
-                for picture in (reconstruct(network, stage, shown[0].image) for stage in stages[1:-1])
+                for picture in (reconstruct(network, stage, shown[0].image) for stage in stages[1:-1] if shown)
             ],
             *each(lambda x: reconstruct(network, last, x, channels=MAPS)),
             *each(lambda x: reconstruct(network, last, x, channels=7, rule="guided", control=True)),
@@ -138,20 +147,49 @@ def sections(
     yield _section(
         "A dream",
         "The first image, changed so that the middle of the network answers more strongly.",
-        lambda: [dream(network, middle_layer(network), shown[0].image, progress=progress)],
+        lambda: [dream(network, middle_layer(network), one.image, progress=progress) for one in shown[:1]],
     )
 
 
-def _all_patterns(
-    network: Network, dataset: Dataset, stages: Sequence[str], store: Path, budget: float, progress: Progress
+def _patterns(
+    network: Network,
+    dataset: Dataset | None,
+    ends: Sequence[str],
+    stages: Sequence[str],
+    heads: Sequence[str],
+    store: Path,
+    budget: float,
+    progress: Progress,
 ) -> list[Picture]:
-    """What the channels of every depth answer to, drawn for as long as the budget says."""
-    drawn = maximize_within(network, store, dataset, budget=budget, layers=stages, progress=progress)
-    return [
-        drawn_picture(network, store, depth, None, dataset)
-        for depth, steps in zip(stages, drawn.values(), strict=True)
-        if any(steps)
-    ]
+    """What channels of the first and last layer answer to, each beside random weights, and what the classes do.
+
+    With a budget, of all channels of every depth, for as long as it says.
+    """
+
+    def draw(layer: str, channels: range | None = None) -> Picture:
+        drawn = maximize(network, layer, channels, dataset, steps=ASCENT_STEPS, store=store, progress=progress)
+        return with_own(network, layer, drawn)
+
+    if budget:
+        reached = maximize_within(network, store, dataset, budget=budget, layers=stages, progress=progress)
+        found = {
+            depth: drawn_picture(network, store, depth, None, dataset)
+            for depth, steps in zip(stages, reached.values(), strict=True)
+            if any(steps)
+        }
+    else:
+        found = {layer: draw(layer) for layer in ends}
+    pictures: list[Picture] = []
+    for layer, patterns in found.items():
+        pictures.append(patterns)
+        if layer in ends and dataset:
+            pictures.append(beside_random(network, layer, patterns, dataset, steps=ASCENT_STEPS, progress=progress))
+    return pictures + [draw(head, classes_shown(network)) for head in heads]
+
+
+def classes_shown(network: Network) -> range:
+    """The classes of which a picture is drawn: a thousand would take hours and as many pages."""
+    return range(min(len(network.class_names), CLASSES))
 
 
 def _head(network: Network) -> str | None:
@@ -165,6 +203,8 @@ def _head(network: Network) -> str | None:
 def _section(heading: str, about: str, draw: Callable[[], list[Picture]], *, beside_image: bool = False) -> Section:
     """The section, or why there is none."""
     try:
-        return Section(heading, about, draw(), beside_image)
+        pictures = draw()
+        about = about if pictures else f"{about} Not drawn, since there is no image."
+        return Section(heading, about, pictures, beside_image)
     except UsageError as error:
         return Section(heading, f"{about} Not drawn: {error}.", [])

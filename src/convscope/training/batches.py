@@ -39,7 +39,7 @@ class Batches:
     def indices(self, step: int) -> Int64[Tensor, " B"]:
         """Which images (B,) int64 the step is made of."""
         epoch, positions = self._place(step)
-        return epoch_order(self.count, seed=self.recipe.seed, epoch=epoch)[positions]
+        return epoch_order(self.count, seed=self.recipe.seed, epoch=epoch, first=positions.start, last=positions.stop)
 
     def stream(self, first: int, last: int) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
         """For each step in [first, last) what the model is fed, (B, 3, H, W) float32, and its labels (B,)."""
@@ -59,8 +59,10 @@ class Batches:
         """Augment and normalize uint8 images (B, 3, H, W) on the device."""
         epoch, positions = self._place(step)
         augmentation, size = self.recipe.augmentation, self.dataset.image_size
-        draws = epoch_draws(self.count, augmentation, size, seed=self.recipe.seed, epoch=epoch)
-        draws = Draws(*(draw[positions].to(self.device, non_blocking=True) for draw in draws))
+        draws = epoch_draws(
+            len(images), augmentation, size, seed=self.recipe.seed, epoch=epoch, first=positions.start
+        )
+        draws = Draws(*(draw.to(self.device, non_blocking=True) for draw in draws))
         pixels = images.to(self.device, non_blocking=True).float() / 255
         pixels = augment(pixels, draws, cutout=augmentation.cutout, fill=self._mean)
         normal = (pixels - self._mean[:, None, None]) / self._std[:, None, None]

@@ -1,18 +1,50 @@
-"""Where and how exactly a network is computed: device, precision, memory format."""
+"""Where and how exactly a network is computed: device, precision, memory format, eager or compiled."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-from typing import Literal
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convscope.errors import UsageError
+from convscope.ranks import ALONE, Ranks
+from convscope.training.shared_norm import SharedNorms
+from convscope.training.small_maps import SmallMaps
+from convscope.types import Recipe
 
 Precision = Literal["fp32", "bf16"]
+MemoryFormat = Literal["channels-last", "contiguous"]
+FORMATS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a network is computed; a run keeps it in run.json, so that a resumption does the same."""
+
+    precision: Precision = "fp32"
+    memory_format: MemoryFormat = "channels-last"
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        """In words, such as "bf16, channels-last, eager"."""
+        return f"{self.precision}, {self.memory_format}, {'compiled' if self.compiled else 'eager'}"
+
+
+def engine_by_rule(recipe: Recipe, device: torch.device) -> Engine:
+    """What the recipe names; where it says "auto", what is best on most machines of that kind."""
+    return Engine(
+        resolve_precision(recipe.precision, device),
+        "contiguous" if recipe.memory_format == "contiguous" else "channels-last",
+        recipe.compiled == "yes",
+    )
 
 
 def select_device(name: str) -> torch.device:
@@ -52,9 +84,38 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on its device, in channels-last memory: the faster one for most CPUs and all recent GPUs."""
-    return model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+def place(model: nn.Module, device: torch.device, memory_format: MemoryFormat = "channels-last") -> nn.Module:
+    """The model on its device, in channels-last memory unless told otherwise: the faster one nearly everywhere."""
+    layout: Any = FORMATS[memory_format]
+    return model.to(device=device, memory_format=layout)
+
+
+def training_forward(
+    model: nn.Module, engine: Engine, device: torch.device, ranks: Ranks = ALONE
+) -> Callable[[Tensor], Tensor]:
+    """What gives the model's logits (N, classes) float32 for the inputs (N, 3, H, W) of a training step.
+
+    The model itself stays what it is, for hooks and for evaluation, also where a compiled one computes. Of several
+    ranks each computes its share, with the batch norms of the whole batch, and gets the mean of all gradients.
+    """
+    layout = FORMATS[engine.memory_format]
+    learner: Any = model if ranks.alone else _share_gradients(model)
+    learner = torch.compile(learner) if engine.compiled else learner
+    norms = nullcontext() if ranks.alone else SharedNorms(model, ranks)
+    small_maps = SmallMaps(model) if device.type == "cpu" and not engine.compiled else nullcontext()
+
+    def forward(inputs: Tensor) -> Tensor:
+        with autocast(device, engine.precision), small_maps, norms:
+            return learner(inputs.contiguous(memory_format=layout)).float()
+
+    return forward
+
+
+def _share_gradients(model: nn.Module) -> nn.Module:
+    """A module around the model whose gradients are the mean of all ranks'."""
+    with warnings.catch_warnings():  # the newer name, forward_sync_buffers, is not known to torch 2.13
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:

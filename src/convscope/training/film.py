@@ -22,8 +22,8 @@ from convscope.training.schedule import Span
 from convscope.types import Dataset, EventKind, Network
 
 FRAMES_A_PHASE = 32
-BUDGET = 0.02
-"""The share of the training's time that the film may take."""
+BUDGET = 0.008
+"""The share of the training's time that the film may take: with the dashboard open, less than a fiftieth together."""
 
 PROBES = 4
 """Images whose feature maps are kept."""
@@ -71,7 +71,9 @@ class Recorder:
         self._alarmed: set[str] = set()
         self._began: tuple[int, float] | None = None  # the step and the seconds at which it was first asked
         self._spent = 0.0  # seconds, since then
-        self._last = 0.0
+        self._last = 0.0  # seconds that the newest frame took, and the newest copy of the weights
+        self._copied = 0.0
+        self._room = float("inf")  # seconds granted for the frame that is due
         chosen = _spread_over_classes(dataset.test.labels, min(JUDGES, evaluation_batch(dataset.image_size)))
         self._judges = next(iter(dataset.test.images.batches([chosen])))  # (N, 3, H, W) uint8
         run_layers = list_layers(network.model, dataset.image_size, channels=len(dataset.mean))
@@ -95,17 +97,20 @@ class Recorder:
     def due(self, step: int, *, seconds: float) -> bool:
         """Whether to take a frame now, after `step` steps in `seconds` of training, the film's own included.
 
-        Frames that the budget has no room for are left out, but never a phase's first or last.
+        Frames that the budget has no room for are left out, but never a phase's first or last. Copies of the weights
+        go before frames do.
         """
         first, before = self._began = self._began or (step, seconds)
         if step not in self._due:
             return False
+        self._room = float("inf")
         if step in self._borders or step == first:
             return True
         rate = max(seconds - before - self._spent, 0.0) / (step - first)  # seconds a step takes without the film
         due = [each for each in self._due if each >= first]
         share = (due.index(step) + 1) / len(due)  # so that it is not the last frames that are left out
-        return self._spent + self._last <= BUDGET * rate * (self._total - first) * share
+        self._room = BUDGET * rate * (self._total - first) * share - self._spent
+        return self._last <= self._room
 
     def take(self, step: int) -> Iterator[tuple[EventKind, dict[str, Any]]]:
         """Write a frame, and yield the kind and data of each event that tells of it: "film", and perhaps "alarm".
@@ -118,15 +123,19 @@ class Recorder:
             if not self._spent:
                 write_info(self._run, self._info)
             size = write_frame(self._run, frame)
-            if weights := step in self._weights_due:
+            framed = time.monotonic()
+            if weights := step in self._weights_due and self._last + self._copied <= self._room:
                 size += write_quickly(weights_path(self._run, step), _half_precision(self._network.model))
         except OSError as error:
             self._due = []
             yield "alarm", {"what": "film", "message": f"the film ends here, it cannot be written: {error.strerror}"}
             return
-        seconds = time.monotonic() - began
+        ended = time.monotonic()
+        seconds = ended - began
         self._spent += seconds
-        self._last = seconds
+        self._last = framed - began
+        if weights:
+            self._copied = ended - framed
         yield "film", {"weights": weights, "bytes": size, "seconds": round(seconds, 4)}
         for layer in frame.layers:
             silent, count = layer.get("silent", 0), layer["channels"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from convscope.errors import NumericsError
 from convscope.models.weights import freeze_all_but_head, head_name
 from convscope.ranks import ALONE, Ranks
 from convscope.training.batches import Batches
-from convscope.training.engine import Precision, autocast, place, resolve_precision, select_device
+from convscope.training.engine import Engine, engine_by_rule, place, select_device, training_forward
 from convscope.training.evaluate import Stopped, evaluate
 from convscope.training.film import Recorder
 from convscope.training.meter import Meter, advice
-from convscope.training.schedule import Span, learning_rate, make_optimizer, plan
-from convscope.training.shared_norm import shared_batch_norms
-from convscope.training.state import TrainingState, load_optimizer, share_start
+from convscope.training.optimizers import DenseOptimizer
+from convscope.training.schedule import Span, learning_rate, plan
+from convscope.training.state import TrainingState, share_start
 from convscope.types import Dataset, Event, EventKind, Network, Recipe
 
 TRAIN_EVENT_STEPS = 10
@@ -45,7 +44,7 @@ def train(
     recipe: Recipe,
     *,
     device: torch.device | str = "auto",
-    precision: Precision | None = None,
+    engine: Engine | None = None,
     state: TrainingState | None = None,
     save: Save | None = None,
     save_seconds: float = 60.0,
@@ -55,19 +54,19 @@ def train(
 ) -> Iterator[Event]:
     """Train the model in place by the recipe, and yield an event whenever something happened.
 
-    `device` is one, or its name, or "auto"; `precision` is the recipe's unless it is named.
+    `device` is one, or its name, or "auto"; `engine` is what the recipe says unless it is given.
     `state` goes on from an earlier training whose weights the model has. `save` is called at the start, at the
     end of each epoch and phase, after `save_seconds` without, and once `should_stop` turns true. `film` is the
     run folder in which to film the training. Of several `ranks` each is given the same and computes its share of
-    every batch; only the leader has `save` and `film`.
+    every batch; only the leader has `state`, `save` and `film`.
     Raises NumericsError, before anything more is saved, when a loss or a weight is no longer finite.
     """
     device = select_device(device) if isinstance(device, str) else device
-    precision = precision or resolve_precision(recipe.precision, device)
+    engine = engine or engine_by_rule(recipe, device)
     if not ranks.alone:
-        state, precision = share_start(model, state, precision, ranks)
+        state, engine = share_start(model, state, engine, ranks)
     at = state or TrainingState()
-    place(model, device)
+    place(model, device, engine.memory_format)
     network = Network(model, dataset.mean, dataset.std, dataset.image_size, dataset.class_names, name=recipe.model)
     batches = Batches(dataset, recipe, device=device, ranks=ranks)
     spans = plan(recipe, steps_per_epoch=batches.steps_per_epoch)
@@ -76,16 +75,16 @@ def train(
     recorder = Recorder(film, network, dataset, spans) if film else None
     if recipe.freeze:
         freeze_all_but_head(model)
-    learner = _share_gradients(model, ranks)
+    forward = training_forward(model, engine, device, ranks)
 
     def event(kind: EventKind, **data: Any) -> Event:
         at.seconds = time.monotonic() - started
         return Event(kind, at.step, round(at.seconds, 3), data)
 
-    def checkpoint(span: Span, optimizer: torch.optim.Optimizer) -> Iterator[Event]:
+    def checkpoint(span: Span, optimizer: DenseOptimizer) -> Iterator[Event]:
         if save is not None:
             _check_weights(model, step=at.step, phase=span.number)
-            at.phase, at.optimizer = span.number, optimizer.state_dict()["state"]
+            at.phase, at.optimizer = span.number, optimizer.state()
             at.seconds = time.monotonic() - started
             yield event("checkpoint", **save(at))
 
@@ -107,9 +106,9 @@ def train(
     for span in spans:
         if at.step >= span.last:
             continue
-        optimizer = make_optimizer(model, span.phase)
+        optimizer = DenseOptimizer(model, span.phase)
         if at.phase == span.number:
-            load_optimizer(optimizer, at.optimizer)
+            optimizer.load_state(at.optimizer)
         else:
             yield event("phase", **_describe(span, steps_per_epoch=batches.steps_per_epoch))
         if state is None and at.step == 0:
@@ -121,19 +120,20 @@ def train(
             inputs, labels = next(stream)  # (B, 3, H, W), (B,)
             rate = learning_rate(span, step)
             seed = int(random_bits(1, recipe.seed, step, STEP)[0] >> 1)
-            with shared_batch_norms(model, ranks):
-                loss, correct = _update(
-                    learner,
-                    optimizer,
-                    inputs,
-                    labels,
-                    rate=rate,
-                    seed=seed,
-                    recipe=recipe,
-                    precision=precision,
-                    ranks=ranks,
-                )
-            meter.add(loss, correct, images=recipe.batch_size)
+            share = (
+                len(labels) / recipe.batch_size
+            )  # of several ranks' an image more or less where it does not divide
+            loss, correct = update(
+                forward,
+                optimizer,
+                inputs,
+                labels,
+                rate=rate,
+                seed=seed,
+                label_smoothing=recipe.label_smoothing,
+                weight=share * ranks.count,  # the mean of the ranks' gradients is then that of the batch
+            )
+            meter.add(loss * share, correct, images=recipe.batch_size)
             at.step = step + 1
             yield from frame()
 
@@ -162,7 +162,7 @@ def train(
                 images_per_second=speed,
             )
             if eval_due:
-                test = evaluate(network, dataset.test, device=device, precision=precision, ranks=ranks)
+                test = evaluate(network, dataset.test, device=device, precision=engine.precision, ranks=ranks)
                 if not math.isfinite(test.loss):
                     raise NumericsError(
                         f"the test loss is {test.loss} after step {at.step} ({where}); {advice(span.number)}",
@@ -198,48 +198,29 @@ def train(
         yield event("end", reason="finished", **final)
 
 
-def _update(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+def update(
+    forward: Callable[[Tensor], Tensor],
+    optimizer: DenseOptimizer,
     inputs: Float32[Tensor, "B 3 H W"],
     labels: Int64[Tensor, " B"],
     *,
     rate: float,
     seed: int,
-    recipe: Recipe,
-    precision: Precision,
-    ranks: Ranks,
+    label_smoothing: float,
+    weight: float = 1.0,
 ) -> tuple[Float32[Tensor, ""], Int64[Tensor, ""]]:
-    """One optimizer step; returns the batch's mean cross-entropy and its number of right answers, both 0-d.
-
-    Of several ranks each returns its part, so that the sum over all is that of the batch.
-    """
-    share = len(labels) / recipe.batch_size  # shares differ by an image where the ranks do not divide the batch
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    """One optimizer step; returns the batch's mean cross-entropy and its number of right answers, both 0-d."""
     # Dropout and its like draw from torch's generators: a seed of the step's own makes them pure functions too.
     with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
         torch.manual_seed(seed)
-        with autocast(inputs.device, precision):
-            logits = model(inputs)  # (B, classes)
-        logits = logits.float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        (loss * (share * ranks.count)).backward()  # the gradients' mean over the ranks is then that of the batch
-        optimizer.step()
+        logits = forward(inputs)  # (B, classes)
+        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        (loss * weight).backward()
+        optimizer.step(learning_rate=rate)
     logits = logits.detach()
-    if recipe.label_smoothing:  # what is told is the loss against the true labels, as it is for the test images
+    if label_smoothing:  # what is told is the loss against the true labels, as it is for the test images
         loss = F.cross_entropy(logits, labels)
-    return loss.detach() * share, (logits.argmax(1) == labels).sum()
-
-
-def _share_gradients(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """The model, or one around it whose gradients are the mean of all ranks'."""
-    if ranks.alone:
-        return model
-    with warnings.catch_warnings():  # the newer name, forward_sync_buffers, is not known to torch 2.13
-        warnings.simplefilter("ignore", FutureWarning)
-        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return loss.detach(), (logits.argmax(1) == labels).sum()
 
 
 def _set_modes(model: nn.Module, *, freeze: bool) -> None:

@@ -35,6 +35,8 @@ RECIPES = {
             augmentation=Augmentation(crop=4, flip=True),
             label_smoothing=0.1,
             precision="auto",
+            memory_format="auto",
+            compiled="auto",
         ),
         Recipe(
             name="small",
@@ -55,6 +57,8 @@ RECIPES = {
             augmentation=Augmentation(crop=2, flip=True),
             label_smoothing=0.1,
             precision="auto",
+            memory_format="auto",
+            compiled="auto",
         ),
         Recipe(
             name="best",
@@ -73,6 +77,8 @@ RECIPES = {
             batch_size=500,
             augmentation=Augmentation(crop=4, flip=True, cutout=12),
             precision="auto",
+            memory_format="auto",
+            compiled="auto",
         ),
         Recipe(
             name="sgd",
@@ -81,6 +87,8 @@ RECIPES = {
             phases=(Phase(optimizer="sgd", learning_rate=0.01, epochs=12),),
             batch_size=256,
             precision="auto",
+            memory_format="auto",
+            compiled="auto",
         ),
         Recipe(
             name="adam",

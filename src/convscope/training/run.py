@@ -29,18 +29,23 @@ from convscope.training.checkpoint import (
     save_checkpoint,
     weights_sum,
 )
-from convscope.training.engine import (
-    describe_machine,
-    describe_versions,
-    resolve_precision,
-    select_device,
-)
+from convscope.training.engine import Engine, describe_machine, describe_versions, select_device
 from convscope.training.film import WEIGHTS_BYTES
-from convscope.training.folder import FORMAT, EventLog, create_run, find_run, lock_run, read_config, read_events
+from convscope.training.folder import (
+    FORMAT,
+    EventLog,
+    check_free,
+    create_run,
+    find_run,
+    lock_run,
+    read_config,
+    read_events,
+)
 from convscope.training.loop import train
 from convscope.training.recipe_values import flat_values
 from convscope.training.recipes import recipe_from_mapping
 from convscope.training.state import TrainingState
+from convscope.training.tune import choose_engine, engine_from_mapping
 from convscope.types import Dataset, Event, Network, Progress, Recipe, no_progress
 
 Say = Callable[[str], None]
@@ -138,6 +143,7 @@ def start_run(
     dataset_options: Mapping[str, Any],
     weights: str | None = None,
     device: str = "auto",
+    tune: str = "auto",
     command: str = "",
     report: bool = False,
     film: bool = True,
@@ -147,6 +153,7 @@ def start_run(
 ) -> Iterator[Event]:
     """Train in a new run folder; `dataset_options` and `weights` (absolute paths) are kept to do it again.
 
+    `tune` is how the engine is found that the recipe leaves open (see `choose_engine`).
     With `film`, what the network looks like is kept at steps that lie ever farther apart. Of several ranks only the
     leader has the folder.
 
@@ -159,6 +166,10 @@ def start_run(
     model = _initial_model(recipe, weights, dataset.class_names, say=say)
     _check_room(path, model, film=film)
     with lock_run(path):
+        check_free(path)
+        decision = choose_engine(model, dataset, recipe, device=where, tune=tune)
+        if decision.how != "by rule":
+            say(str(decision))
         config = {
             "format": FORMAT,
             "command": command,
@@ -172,7 +183,8 @@ def start_run(
             "dataset": _describe_dataset(dataset, dataset_options),
             "seed": recipe.seed,
             "device": str(where),
-            "precision": resolve_precision(recipe.precision, where),
+            "precision": decision.engine.precision,
+            **decision.config(),
             "versions": describe_versions(),
             "machine": describe_machine(where),
             "processes": ranks.count,
@@ -195,7 +207,7 @@ def resume_run(
     `dataset` is the run's own (see `Run.dataset`). Raises CheckpointError where every checkpoint is damaged.
     """
     recipe = recipe_from_mapping(run.config["recipe"])
-    where = select_device(device or ("auto" if ranks.count > 1 else run.config["device"]))
+    where = select_device(device or (run.config["device"] if ranks.alone else "auto"))
     if not ranks.leads:
         yield from _train_along(recipe, dataset, where, should_stop, ranks)
         return
@@ -250,7 +262,7 @@ def _train_in(
             dataset,
             recipe_from_mapping(run.config["recipe"]),
             device=device,
-            precision=run.config["precision"],
+            engine=_engine(run.config),
             state=loaded.state if loaded else None,
             save=save,
             film=run.path if run.config.get("film", True) else None,
@@ -278,6 +290,16 @@ def _train_in(
             step = last.step if error.step is None else error.step
             log.append(Event("alarm", step, last.time, {"what": "not finite", "message": str(error)}))
             raise
+
+
+def _engine(config: Mapping[str, Any]) -> Engine:
+    """The engine that the run began with; runs from before there was a choice name its precision only."""
+    if "engine" not in config:
+        return Engine(config["precision"])
+    try:
+        return engine_from_mapping(config["engine"])
+    except UsageError as error:
+        raise CheckpointError(f"run.json is damaged: {error}") from error
 
 
 def _alarm(event: Event) -> tuple[Any, Any] | None:

@@ -1,11 +1,8 @@
-"""Which phase a step belongs to, its learning rate and its optimizer: pure functions of recipe and step."""
+"""Which phase a step belongs to, and its learning rate: pure functions of recipe and step."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-import torch
-from torch import nn
 
 from convscope.types import Phase, Recipe
 
@@ -48,19 +45,3 @@ def learning_rate(span: Span, step: int) -> float:
     if done < phase.warmup:
         return phase.learning_rate * done / phase.warmup
     return phase.learning_rate * (1 - done) / (1 - phase.warmup)
-
-
-def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
-    """A new optimizer for the phase over the model's trainable parameters, norms and biases a group of their own."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    vectors_decay = phase.weight_decay if phase.decay_norms_and_biases else 0.0
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": phase.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": vectors_decay},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if phase.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
-    return torch.optim.SGD(
-        groups, lr=phase.learning_rate, momentum=phase.momentum, nesterov=phase.nesterov, fused=True
-    )

@@ -7,8 +7,6 @@ torch.nn.SyncBatchNorm does the same, but only on GPUs.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,18 +16,19 @@ from torch import Tensor, nn
 from convscope.ranks import Ranks
 
 
-@contextmanager
-def shared_batch_norms(model: nn.Module, ranks: Ranks) -> Generator[None]:
-    """Within it the model's batch norms in training mode take mean and variance over all ranks' images."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if ranks.alone:
-        norms = []
-    for norm in norms:
-        norm.forward = partial(_forward, norm, ranks)
-    try:
-        yield
-    finally:
-        for norm in norms:
+class SharedNorms:
+    """Within it a model's batch norms in training mode take mean and variance over all ranks' images."""
+
+    def __init__(self, model: nn.Module, ranks: Ranks) -> None:
+        self._norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        self._ranks = ranks
+
+    def __enter__(self) -> None:
+        for norm in self._norms:
+            norm.forward = partial(_forward, norm, self._ranks)
+
+    def __exit__(self, *_: object) -> None:
+        for norm in self._norms:
             del norm.forward
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from convscope.ranks import Ranks
-from convscope.training.engine import Precision
+from convscope.training.engine import Engine
 
 
 @dataclass
@@ -51,37 +50,19 @@ def join_state(position: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Tr
 
 
 def share_start(
-    model: nn.Module, state: TrainingState | None, precision: Precision, ranks: Ranks
-) -> tuple[TrainingState | None, Precision]:
-    """Give every rank what the leader begins with: the model's weights, in place, the state and the precision."""
+    model: nn.Module, state: TrainingState | None, engine: Engine, ranks: Ranks
+) -> tuple[TrainingState | None, Engine]:
+    """Give every rank what the leader begins with: the model's weights, in place, the state and the engine."""
     for values in model.state_dict().values():
         ranks.copy_from_leader(values)
-    begins = {"precision": precision, "position": state.position() if state else None}
+    begins = {"engine": asdict(engine), "position": state.position() if state else None}
     told = json.loads(ranks.from_leader(lambda: json.dumps(begins).encode()))
     if told["position"] is None:
-        return None, told["precision"]
+        return None, Engine(**told["engine"])
     tensors = safetensors.torch.load(ranks.from_leader(lambda: serialize(state.tensors() if state else {})))
-    return join_state(told["position"], tensors), told["precision"]
+    return join_state(told["position"], tensors), Engine(**told["engine"])
 
 
 def serialize(tensors: Mapping[str, Tensor]) -> bytes:
     """Tensors as the bytes of a safetensors file."""
     return safetensors.torch.save({name: value.contiguous().cpu() for name, value in tensors.items()})
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    """Load a state whose tensors may lie otherwise in memory than their parameters, as read from a file.
-
-    Fused optimizers walk parameter and state side by side in memory, so both must be laid out alike.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    alike = {
-        index: {
-            key: torch.empty_like(parameters[index]).copy_(value)
-            if isinstance(value, Tensor) and value.shape == parameters[index].shape
-            else value
-            for key, value in values.items()
-        }
-        for index, values in state.items()
-    }
-    optimizer.load_state_dict({"state": alike, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -16,6 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from convscope.web.place import HOME
+
 COOKIE_SECONDS = 30 * 24 * 3600
 """As long a page that was opened once goes on by itself."""
 
@@ -53,10 +55,19 @@ class Guard:
     Besides reading, a page may post to the paths `posts`, and must say its Origin.
     """
 
-    def __init__(self, app: ASGIApp, *, port: int, token: str, secret: bytes, posts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        port: int,
+        token: str,
+        secret: bytes,
+        posts: Collection[str] = (),
+        hosts: Collection[str] = HOME.names,
+    ) -> None:
         self._app = app
         self._posts = frozenset(posts)
-        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
+        self._hosts = {f"{name}:{port}" for name in hosts}
         self._token = token
         self._cookie = f"convscope-{port}"  # an address's ports share their cookies
         self._sign: Callable[[str], str] = lambda text: hmac.digest(secret, f"{port} {text}".encode(), "sha256").hex()
@@ -86,7 +97,7 @@ class Guard:
         headers = Headers(scope=scope)
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or hosts[0] not in self._hosts:
-            return refuse("this server answers only to its own address on this machine")
+            return refuse("this server answers only to its own address")
         if origins and origins != [f"http://{hosts[0]}"]:
             return refuse("another site's page may not ask this server")
         navigating = headers.get("sec-fetch-mode") == "navigate"

@@ -1,4 +1,4 @@
-"""The server of the live pages: on this machine only, for one person, and gone within seconds when it is told to."""
+"""The server of the live pages: for one person on this machine, and gone within seconds when it is told to."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from convscope.errors import UsageError
 from convscope.web.guard import Guard, read_secret
+from convscope.web.place import HOME, Place, find_place, warning
 
 HERE = Path(__file__).parent
 DEFAULT_PORT = 8765
@@ -52,17 +53,22 @@ def serve(
     close_streams: Callable[[], None],
     on_start: Callable[[Callable[[], None]], None] = lambda stop: None,
     posts: Collection[str] = (),
+    host: str | None = None,
+    expose: bool = False,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Serve the app on 127.0.0.1 until Ctrl-C or SIGTERM, or until `stop`, which `on_start` is handed, is called.
+    """Serve the app until Ctrl-C or SIGTERM, or until `stop`, which `on_start` is handed, is called.
 
-    `port` None is DEFAULT_PORT or the next that is free, 0 any that is free. `say` is called with the
-    address, the token in it, once the server answers; `close_streams` when it is to end. A page may post to the
-    paths `posts`. Raises UsageError where the port is taken.
+    It answers on 127.0.0.1, or on another `host` instead, which needs `expose` where other machines reach it; `warn`
+    is then told so. `port` None is DEFAULT_PORT or the next that is free, 0 any that is free. `say` is called with
+    the address, the token in it, once the server answers; `close_streams` when it is to end. A page may post to the
+    paths `posts`. Raises UsageError where the port is taken, and for hosts that `place.find_place` refuses.
     """
-    listener = listen(port)
+    place = find_place(host, expose=expose)
+    listener = listen(port, place)
     number = listener.getsockname()[1]
     token = secrets.token_urlsafe(24)
-    guarded = Guard(app, port=number, token=token, secret=read_secret(), posts=posts)
+    guarded = Guard(app, port=number, token=token, secret=read_secret(), posts=posts, hosts=place.names)
     config = uvicorn.Config(
         guarded,
         http=ImpatientProtocol,
@@ -76,9 +82,11 @@ def serve(
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=CLOSING_SECONDS,
     )
-    address = f"http://127.0.0.1:{number}/?token={token}"
+    address = f"http://{place.names[0]}:{number}/?token={token}"
 
     def started(stop: Callable[[], None]) -> None:
+        if place.is_open:
+            warn(warning(address))
         say(address)
         if open_browser and has_screen():
             Thread(target=webbrowser.open, args=[address], daemon=True).start()
@@ -93,17 +101,17 @@ def has_screen() -> bool:
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def listen(port: int | None) -> socket.socket:
-    """A socket on 127.0.0.1 that listens at the port. Raises UsageError where it is taken."""
+def listen(port: int | None, place: Place = HOME) -> socket.socket:
+    """A socket of the place that listens at the port. Raises UsageError where it is taken."""
     tried = [port] if port is not None else [*range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED), 0]
     reason = ""
     for number in tried:
         # Only of a socket whose protocol is named does asyncio know that small answers are to be sent at once.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener = socket.socket(place.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         if os.name != "nt":  # there it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", number))
+            listener.bind(place.at(number))
             listener.listen(2048)
         except (OSError, OverflowError) as error:
             listener.close()

@@ -9,7 +9,17 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-from tests.web.browsed import Watched, choose, pixels, wait_until, write_run  # noqa: E402 - it needs playwright
+from convscope.training.folder import lock_run  # noqa: E402 - it needs playwright
+from tests.web.browsed import (  # noqa: E402
+    Watched,
+    append,
+    choose,
+    pixels,
+    train_event,
+    wait_for_steps,
+    wait_until,
+    write_run,
+)
 
 
 def test_two_runs_overlay(page: Any) -> None:
@@ -107,3 +117,66 @@ def test_confusion_is_that_of_the_step(page: Any) -> None:
     page.locator("#step").focus()
     page.keyboard.press("Home")  # before the first evaluation
     expect(page.locator(".confusion")).to_be_hidden()
+
+
+LINE_END = """(() => {
+    const plot = document.getElementById("plot-loss");
+    const [x, y] = plot.querySelector(".scatterlayer .js-line").getAttribute("d").match(/[-\\d.]+/g).slice(-2);
+    const { xaxis, yaxis } = plot._fullLayout;
+    return [xaxis.p2d(Number(x)), yaxis.p2d(Number(y))];
+})()"""
+"""Where the line that is drawn ends, read back from its path."""
+
+
+def test_new_points_are_drawn_on_to_the_line_and_read_out_where_one_points(watched: Watched, page: Any) -> None:
+    run = watched.folder / "growing"
+    write_run(run, range(10, 330, 10), loss=2.0)
+    page.mouse.move(5, 5)
+    with lock_run(run):
+        choose(page, "growing")
+        wait_for_steps(page, "train", list(range(10, 330, 10)))
+        wait_until(page, f"Math.abs({LINE_END}[0] - 320) < 2")
+        page.wait_for_timeout(1500)  # until the list's status and the evaluations are drawn
+        page.evaluate("""() => {
+            const { react } = Plotly;
+            globalThis.drawn = 0;
+            Plotly.react = (...given) => react(...given, (globalThis.drawn += given[0].id === "plot-loss"));
+        }""")
+        for step, loss in ((330, 2.0), (340, 2.01), (350, 1.99)):
+            append(run, train_event(step, loss=loss))
+            wait_until(page, f"Math.abs({LINE_END}[0] - {step}) < 2 && Math.abs({LINE_END}[1] - {loss}) < 0.01")
+        assert page.evaluate("drawn") == 0
+        box = page.locator("#plot-loss").bounding_box()
+        script = "({_fullLayout: {xaxis}}) => xaxis._offset + xaxis.d2p(350)"
+        across = page.locator("#plot-loss").evaluate(script)
+        page.mouse.move(box["x"] + across - 2, box["y"] + 90)
+        wait_until(page, "drawn === 1")
+        page.wait_for_timeout(300)  # until it is drawn
+        page.mouse.move(box["x"] + across, box["y"] + 92)
+        expect(page.locator("#plot-loss .hoverlayer")).to_contain_text("step 350")
+        append(run, train_event(360, loss=9.0))  # higher than the chart is
+        page.mouse.move(5, 5)
+        wait_until(page, f"Math.abs({LINE_END}[1] - 9) < 0.05 && drawn >= 2")
+
+
+def test_a_film_that_grows_is_not_asked_for_at_every_frame(page: Any) -> None:
+    asked = page.evaluate("""async () => {
+        const { FilmStore } = await import("/assets/dashboard/film_store.js");
+        const { fetch } = globalThis;
+        let asked = 0;
+        globalThis.fetch = (address) => {
+            if (!address.includes("runs/grows/film")) return fetch(address);
+            asked += 1;
+            return Promise.resolve(new Response(JSON.stringify({ frames: [] })));
+        };
+        const store = new FilmStore(() => {});
+        const pause = (time) => new Promise((done) => setTimeout(done, time));
+        store.grow("grows");
+        await pause(50);
+        for (let frame = 0; frame < 5; frame += 1) store.grow("grows");
+        await pause(300);
+        const soon = asked;
+        await store.refresh("grows");
+        return [soon, asked];
+    }""")
+    assert asked == [1, 2]

@@ -115,10 +115,11 @@ def test_progress_speed_and_time_left(tmp_path: Path):
 def test_phases_are_planned_until_they_are_told(tmp_path: Path):
     first = {"index": 0, "optimizer": "adam", "first_step": 0, "last_step": 80}
     run = write_run(tmp_path / "run", [START, Event("phase", 0, 1.5, first), train_event(10)])
-    expected = {**first, "first_epoch": 0.0, "last_epoch": 2.0, "first_time": 1.5}
+    expected = {**first, "name": "Adam", "first_epoch": 0.0, "last_epoch": 2.0, "first_time": 1.5}
     later = {
         "index": 1,
         "optimizer": "sgd",
+        "name": "SGD",
         "first_step": 80,
         "last_step": 140,
         "first_epoch": 2.0,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from PIL import Image
 expect = pytest.importorskip("playwright.sync_api").expect
 
 from tests.web.browsed import PATIENCE, pixels, wait_until  # noqa: E402 - it needs playwright
+from tests.web.explorer.walked import click_cell, go, opened, wait_for_unit  # noqa: E402
 from tests.web.served import serving_app  # noqa: E402
 from tests.web.tiny_explorer import CLASSES, POSTS, tiny_dataset, tiny_explorer  # noqa: E402
 
@@ -46,48 +46,6 @@ def page(profile: Any, address: str) -> Iterator[Any]:
     """A page that must stay clean."""
     with opened(profile, address) as page:
         yield page
-
-
-@contextmanager
-def opened(profile: Any, address: str, *, clean: bool = True) -> Generator[Any]:
-    """A page that asks no other address and, when clean, says nothing in the console."""
-    own = address.partition("?")[0]
-    told: list[str] = []
-    asked: list[str] = []
-    page = profile.new_page()
-    page.on("console", lambda message: told.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: told.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (told.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(own)
-    expect(page.locator("main h2")).to_have_text("tiny")
-    try:
-        yield page
-    finally:
-        page.close()
-    assert [url for url in asked if not url.startswith((own, f"blob:{own}"))] == []
-    if clean:
-        assert told == []
-
-
-def go(page: Any, place: str) -> None:
-    page.evaluate("(place) => { location.hash = place; }", place)
-
-
-def click_cell(page: Any, *, layer: str, channel: int, y: int, x: int, size: int) -> None:
-    """Click into the middle of one cell of the sheet; `size` is the maps' side."""
-    page.locator(f'.sheet[data-layer="{layer}"]').wait_for()
-    page.wait_for_function("() => document.querySelector('.sheet img').clientWidth > 0", polling=50)
-    box = page.locator(".sheet").bounding_box()
-    image = page.locator(".sheet img")
-    columns = image.evaluate("(image) => image.naturalWidth") // size
-    scale = box["width"] / (columns * size)
-    place = {"x": (channel % columns * size + x + 0.5) * scale, "y": (channel // columns * size + y + 0.5) * scale}
-    page.locator(".sheet").click(position=place)
-
-
-def wait_for_unit(page: Any, said: str) -> None:
-    page.locator(f'[data-drawn="{said}"]').wait_for()
 
 
 def test_walk_from_the_network_to_a_unit_and_back(page: Any) -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import orjson
@@ -20,7 +21,7 @@ from convscope.web.dashboard.run_summary import is_finished
 POLL_SECONDS = 0.2
 SCAN_SECONDS = 1.0
 IDLE_SECONDS = 2.0
-"""Seconds between two looks at the logs, at the folder, and at either when no page listens."""
+"""Seconds between two looks at the logs' lengths, at the folder, and at either when no page listens."""
 
 TURN_BYTES = 1 << 25
 """As much of one log is read before the others have their turn."""
@@ -97,7 +98,7 @@ class Live:
         self._grown: set[str] = set()  # runs whose logs have grown while we watched
         self._scanned = 0.0
         self._runs_told = 0.0
-        self._wake = asyncio.Event()
+        self._wake = Event()
         self._looked = asyncio.Event()
 
     async def follow(self) -> None:
@@ -111,9 +112,17 @@ class Live:
                 await asyncio.sleep(IDLE_SECONDS)
             self._looked.set()
             self._looked = asyncio.Event()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS if self.pages else IDLE_SECONDS)
-            self._wake.clear()
+            await asyncio.to_thread(self._rest)
+
+    def _rest(self) -> None:
+        """Wait until a log has changed, the folder is to be looked at, or somebody asks; without waking the loop."""
+        rests = round(SCAN_SECONDS / POLL_SECONDS) if self.pages else 1
+        for _ in range(rests):
+            if self._wake.wait(POLL_SECONDS if self.pages else IDLE_SECONDS):
+                break
+            if any(run.log.has_changed() for run in self.runs.runs.values()):
+                break
+        self._wake.clear()
 
     async def refresh(self, *, seconds: float = 1.5) -> None:
         """Wait until every log has been read to its end, or so long."""
@@ -208,9 +217,10 @@ class Live:
         return b"event: runs\ndata: " + self.described + b"\n"
 
     def close(self) -> None:
-        """End every page's stream."""
+        """End every page's stream, and a rest."""
         for page in self.pages:
             page.close()
+        self._wake.set()
 
 
 def spare_memory(logs: Sequence[RunLog]) -> None:

@@ -92,6 +92,14 @@ class RunLog:
         self._seen, self.caught_up = signature, part is None or part.end == state.st_size
         return part
 
+    def has_changed(self) -> bool:
+        """Whether the file is another or longer than when it was last read."""
+        try:
+            state = self.path.stat()
+        except OSError:
+            return self._seen is not None
+        return (state.st_ino, state.st_size, state.st_mtime_ns) != self._seen
+
     def _read(self, descriptor: int) -> Part | None:
         inode = os.fstat(descriptor).st_ino
         if inode != self._inode:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from convscope.film.story import optimizer_name
 from convscope.web.dashboard.run_log import RunLog
 
 FIGURES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
@@ -97,9 +98,11 @@ def _phases(planned: Any, log: RunLog, per_epoch: float | None) -> Iterator[dict
         last = _number(begun.get("last_step")) if event else planned_last
         if first is None or last is None:
             return
+        optimizer = _text(begun.get("optimizer") or phase.get("optimizer"))
         yield {
             "index": index,
-            "optimizer": _text(begun.get("optimizer") or phase.get("optimizer")),
+            "optimizer": optimizer,
+            "name": optimizer_name({"optimizer": optimizer}) if optimizer else None,
             "first_step": first,
             "last_step": last,
             "first_epoch": first / per_epoch if per_epoch else None,

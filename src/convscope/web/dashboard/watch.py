@@ -24,6 +24,9 @@ from convscope.web.server import serve
 LINGER_SECONDS = 60.0
 """A dashboard that was started beside a training ends so long after both the training and the last page."""
 
+FOLLOW_SECONDS = 1.0
+"""Seconds between two looks at whether the training is there."""
+
 START_SECONDS = 15.0
 """So long a training waits for the dashboard beside it to say its address."""
 
@@ -40,11 +43,14 @@ def watch(
     say: Callable[[str], None],
     warn: Callable[[str], None] = say_nothing,
     follow: int | None = None,
+    host: str | None = None,
+    expose: bool = False,
 ) -> None:
     """Show the runs of a folder until Ctrl-C or SIGTERM; `say` is called with the page's address.
 
     `port` None is the usual one or the next that is free, 0 any that is free. With `follow`, the number of a process,
-    the dashboard ends by itself a minute after that process has ended and no page is open.
+    the dashboard ends by itself a minute after that process has ended and no page is open. `host` and `expose` are
+    those of `server.serve`.
     Raises UsageError where the folder does not exist or the port is taken.
     """
     if not folder.is_dir():
@@ -65,6 +71,9 @@ def watch(
         say=say,
         close_streams=dashboard.live.close,
         on_start=started,
+        host=host,
+        expose=expose,
+        warn=warn,
     )
 
 
@@ -73,10 +82,10 @@ async def end_after(number: int, live: Live, stop: Callable[[], None]) -> None:
     with suppress(psutil.Error):
         process = psutil.Process(number)
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(1)
+            await asyncio.sleep(FOLLOW_SECONDS)
     ended = time.monotonic()
     while live.pages or time.monotonic() - max(ended, live.left) < LINGER_SECONDS:
-        await asyncio.sleep(1)
+        await asyncio.sleep(FOLLOW_SECONDS)
     stop()
 
 

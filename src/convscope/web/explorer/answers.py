@@ -94,9 +94,9 @@ def drawn_answer(request: Request, drawn: Drawn, *, name: str = "") -> Response:
     return picture_answer(request, data, name or drawn.picture.name)
 
 
-def picture_answer(request: Request, data: bytes, name: str) -> Response:
-    """A PNG with a name to keep it under."""
+def picture_answer(request: Request, data: bytes, name: str, *, kind: str = "png") -> Response:
+    """A picture with a name to keep it under."""
     kept = "attachment" if "download" in request.query_params else "inline"
     safe = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:100]
-    headers = {"content-disposition": f'{kept}; filename="{safe}.png"'}
-    return Response(data, media_type="image/png", headers=headers)
+    headers = {"content-disposition": f'{kept}; filename="{safe}.{kind}"'}
+    return Response(data, media_type=f"image/{kind}", headers=headers)

@@ -73,23 +73,44 @@ class Behind:
         if self.surveys:
             self._lane.put(lambda network: self._survey(network, [layer]))
 
+    def put(self, work: Callable[[Network], object]) -> None:
+        """Do this before all that nobody waits for; it tells its `progress` often, which lets others in between."""
+        self._lane.put(work)
+
     def kept(self, name: str, make: Callable[[], Any]) -> Any:
         """The JSON that is kept under a name for these weights and images, or else made now and kept."""
         self._ready.wait()
-        path = self._folder() / f"{name}.json"
-        try:
-            return json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            made = make()
-            self._keep(path, to_json(made))
-            return made
+        found = self.find(name)
+        if found is None:
+            found = make()
+            self.keep(f"{name}.json", to_json(found))
+        return found
 
     def find(self, name: str) -> Any | None:
         """The JSON that is kept under a name; None where there is none yet."""
+        path = self.path(f"{name}.json")
         try:
-            return json.loads((self._folder() / f"{name}.json").read_bytes()) if self._ready.is_set() else None
+            return json.loads(path.read_bytes()) if path else None
         except (OSError, ValueError):
             return None
+
+    def path(self, name: str) -> Path | None:
+        """Where a result of that name is kept; None while that is not known yet."""
+        return self._folder() / name if self._ready.is_set() and self.patterns else None
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Write a result; where the disk refuses, it is computed again next time."""
+        path = self._folder() / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, data)
+        except OSError as error:
+            self._warn(f"cannot keep {path.name} in {path.parent}: {error.strerror}")
+
+    def progress(self, what: str, done: int, total: int | None) -> None:
+        """Say how far long work has come, and do what is wanted meanwhile. Raises Closed when it is time to end."""
+        self._stream.progress(what, done, total)
+        self._check()
 
     def _go(self, network: Network) -> None:
         """All of it, one after the other; what is wanted meanwhile is done in between."""
@@ -112,8 +133,8 @@ class Behind:
         try:
             self.probabilities = safetensors.numpy.load(path.read_bytes())["probabilities"]
         except (OSError, KeyError, SafetensorError):
-            self.probabilities = predict(network, dataset, progress=self._progress)
-            self._keep(path, safetensors.numpy.save({"probabilities": self.probabilities}))
+            self.probabilities = predict(network, dataset, progress=self.progress)
+            self.keep(path.name, safetensors.numpy.save({"probabilities": self.probabilities}))
         self._stream.progress("predictions", 1, 1)
 
     def _survey(self, network: Network, layers: list[str] | None = None) -> None:
@@ -122,7 +143,7 @@ class Behind:
         names = [name for name in layers or surveyed_layers(network) if name in self._explored.by_name]
         if dataset is not None and any(name not in self.surveys for name in names):
             store = self._explored.store
-            self.surveys |= stored_survey(network, dataset, names, store=store, progress=self._progress)
+            self.surveys |= stored_survey(network, dataset, names, store=store, progress=self.progress)
         self._stream.progress("survey", 1, 1)
 
     def _draw_all(self, network: Network) -> None:
@@ -172,10 +193,6 @@ class Behind:
         done = sum(map(bool, self.drawn[layer]))
         self._stream.progress(f"patterns of {layer}", done, len(self.drawn[layer]))
 
-    def _progress(self, what: str, done: int, total: int | None) -> None:
-        self._stream.progress(what, done, total)
-        self._check()
-
     def _check(self) -> None:
         """Do what is wanted meanwhile. Raises Closed when it is time to end."""
         if self._lane.closed:
@@ -187,11 +204,3 @@ class Behind:
         dataset = self._explored.dataset
         images = dataset.fingerprint[:12] if dataset else "none"
         return self._explored.store / "explorer" / f"{self.patterns.weights[:12]}-{images}"
-
-    def _keep(self, path: Path, data: bytes) -> None:
-        """Write a result; where the disk refuses, it is computed again next time."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, data)
-        except OSError as error:
-            self._warn(f"cannot keep {path.name} in {path.parent}: {error.strerror}")

@@ -16,6 +16,7 @@ from convscope.web.explorer.answers import Desk, drawn_answer, picture_answer, r
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.channels import Channels
 from convscope.web.explorer.classes import Classes
+from convscope.web.explorer.films import Films
 from convscope.web.explorer.looks import Drawn
 from convscope.web.explorer.patterns import Patterns
 from convscope.web.explorer.pictures import whole_png
@@ -33,7 +34,8 @@ class ChannelRoutes:
         self._desk = desk
         self._patterns = Patterns(desk.explored, behind)
         self._tops = TopImages(desk.explored, behind)
-        self._channels = Channels(desk.explored, behind, self._patterns, self._tops)
+        self._films = Films(desk.explored, behind)
+        self._channels = Channels(desk.explored, behind, self._patterns, self._tops, self._films)
         self._classes = classes
         self._stream = stream
         self._finding: set[int] = set()
@@ -46,6 +48,9 @@ class ChannelRoutes:
             Route(channel + "/top-image.png", self.send_top_image),
             Route(channel + "/top.png", self.send_top),
             Route(channel + "/variants.png", self.send_variants),
+            Route(channel + "/film", self.tell_film),
+            Route(channel + "/film.png", self.send_film_strip),
+            Route(channel + "/film.webp", self.send_film),
             Route(channel + "/ablation", self.tell_ablation),
             Route("/api/classes/{target:number}", self.tell_class),
             Route("/api/classes/{target:number}/channels", self.tell_class_channels),
@@ -104,6 +109,23 @@ class ChannelRoutes:
         return _whole(
             request, await self._desk.ask(request, lambda network: self._channels.variants(network, layer, channel))
         )
+
+    async def tell_film(self, request: Request) -> Response:
+        """When the frames of a channel's film were taken, and how many are drawn."""
+        layer, channel = self._desk.layer_and_channel(request)
+        return as_json(await self._desk.click(request, lambda network: self._films.tell(layer, channel)))
+
+    async def send_film_strip(self, request: Request) -> Response:
+        """How a channel formed: the frames side by side, drawn when they are asked for."""
+        layer, channel = self._desk.layer_and_channel(request)
+        data = await self._desk.ask(request, lambda network: self._films.strip(layer, channel))
+        return picture_answer(request, data, f"film-{slug(layer, channel)}") if data else waiting()
+
+    async def send_film(self, request: Request) -> Response:
+        """The same as an animation to keep."""
+        layer, channel = self._desk.layer_and_channel(request)
+        data = await self._desk.ask(request, lambda network: self._films.animation(layer, channel))
+        return picture_answer(request, data, f"film-{slug(layer, channel)}", kind="webp") if data else waiting()
 
     async def tell_ablation(self, request: Request) -> Response:
         """What the network loses without a channel."""

@@ -18,6 +18,7 @@ from convscope.types import Network
 from convscope.web.dashboard.run_answers import Missing
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.explored import Explored
+from convscope.web.explorer.films import Films
 from convscope.web.explorer.looks import Drawn, Memory
 from convscope.web.explorer.patterns import Patterns
 from convscope.web.explorer.tops import TopImages
@@ -30,10 +31,11 @@ STRONGEST = 8
 class Channels:
     """The layers' channels, from what the background has found so far."""
 
-    def __init__(self, explored: Explored, behind: Behind, patterns: Patterns, tops: TopImages) -> None:
+    def __init__(self, explored: Explored, behind: Behind, patterns: Patterns, tops: TopImages, films: Films) -> None:
         self._explored = explored
         self._patterns = patterns
         self._tops = tops
+        self._films = films
         self._behind = behind
         self._kept = Memory(KEPT_BYTES)
 
@@ -97,6 +99,7 @@ class Channels:
                 "variants": explored.command("maximize", **named, variants=VARIANTS),
                 "top": explored.command("top-images", **named, reconstructions=True),
                 "filter": explored.command("filters", **named),
+                "film": self._films.command(layer, channel),
             },
         }
 

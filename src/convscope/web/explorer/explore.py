@@ -33,13 +33,15 @@ def explore(
     open_browser: bool,
     say: Callable[[str], None],
     warn: Callable[[str], None],
+    host: str | None = None,
+    expose: bool = False,
 ) -> None:
     """Show a network until Ctrl-C or SIGTERM; `say` is called with the page's address.
 
     `run` is the folder of its run, where there is one; `images` a folder of images to look at. `arguments` are the
     words that name the network in a command, by default the run's folder or the network's name. What is computed is
-    kept in the run's folder, or in the user's cache. Raises UsageError for a folder without images and a port that
-    is taken.
+    kept in the run's folder, or in the user's cache. `host` and `expose` are those of `server.serve`. Raises
+    UsageError for a folder without images and a port that is taken.
     """
     store = run or user_cache_path("convscope", appauthor=False) / "explored" / weights_identity(network)[:16]
     explored = Explored(
@@ -59,6 +61,9 @@ def explore(
             say=say,
             close_streams=explorer.close,
             posts=POSTS,
+            host=host,
+            expose=expose,
+            warn=warn,
         )
     finally:
         explorer.close()

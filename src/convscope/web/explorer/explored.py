@@ -47,6 +47,7 @@ class Explored:
         self._model = network.model
         self._arguments = list(arguments)
         self._parameters = sum(each.numel() for each in network.model.parameters())
+        self.has_film = bool(run and (run / "film" / "film.json").is_file())
         self.description = self._describe()
 
     def _describe(self) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class Explored:
             "rules": list(RULES),
             "attributions": dict(HOWS),
             "splits": {split: self.gallery.count(split) for split in self.gallery.splits},
-            "film": bool(self.run and (self.run / "film" / "film.json").is_file()),
+            "film": self.has_film,
             "weights_sha256": self.weights_sha256,
         }
 

@@ -2,6 +2,8 @@
 import { element, say } from "../shared/dom.js";
 import { exportChart } from "./export.js";
 import { axisUnit, CHARTS, drawFigure } from "./figures.js";
+import { drawOn, noteDrawn } from "./growth.js";
+import { cursors as drawCursors } from "./marks.js";
 import { loadPlotly } from "./plotly_loader.js";
 
 const REST = 20; // times as long as a drawing took until the next, so that a training beside it is left alone,
@@ -22,7 +24,7 @@ export class Charts {
   constructor(grid, { onZoom, onPick }) {
     this.#onZoom = onZoom;
     this.#onPick = onPick;
-    this.#charts = CHARTS.map((chart) => ({ chart, ...makePlace(chart, (format) => this.#export(chart, format)) }));
+    this.#charts = CHARTS.map((chart) => makePlace(chart, (format) => this.#export(chart, format)));
     grid.append(...this.#charts.map(({ root }) => root));
     const note = (entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -33,11 +35,20 @@ export class Charts {
     };
     const seen = new IntersectionObserver(note, { rootMargin: "200px" });
     const resized = new ResizeObserver((entries) => {
-      for (const { target } of entries) if (target.layout) this.#plotly.Plots.resize(target);
+      for (const { target } of entries) {
+        if (!target.layout) continue;
+        this.#drawWhole(this.#charts.find(({ plot }) => plot === target));
+        this.#plotly.Plots.resize(target);
+      }
     });
-    for (const { plot } of this.#charts) {
-      seen.observe(plot);
-      resized.observe(plot);
+    for (const place of this.#charts) {
+      seen.observe(place.plot);
+      resized.observe(place.plot);
+      place.plot.addEventListener("pointerenter", () => {
+        place.pointed = true; // plotly reads values out only from what it drew itself
+        if (place.grown) this.#drawWhole(place);
+      });
+      place.plot.addEventListener("pointerleave", () => (place.pointed = false));
     }
     loadPlotly().then(
       (plotly) => {
@@ -60,19 +71,31 @@ export class Charts {
   moveCursors(cursors) {
     if (!this.#scene) return;
     this.#scene.cursors = cursors;
-    const unit = axisUnit(this.#scene.axis, this.#scene.runs);
-    const same = cursors.every((place) => place === cursors[0]);
-    const changes = {};
-    cursors.forEach((place, index) => {
-      changes[`shapes[${index}].x0`] = changes[`shapes[${index}].x1`] = (place ?? 0) / unit.size;
-      changes[`shapes[${index}].visible`] = place != null && (!same || index === 0);
-      changes[`shapes[${index}].line.color`] = same ? this.#scene.look.ink : this.#scene.runs[index].style.colour;
-    });
     for (const place of this.#charts) {
-      if (place.stale || !place.drawn || place.drawn !== cursors.length) continue;
-      if (place.seen) this.#plotly.relayout(place.plot, changes);
+      if (place.stale || !place.ready || place.cursors.length !== cursors.length) continue;
+      if (place.seen) this.#moveCursorsOf(place);
       else place.stale = true;
     }
+  }
+
+  /** Changes of the film's lines what is another than before: the less, the quicker plotly is. */
+  #moveCursorsOf(place) {
+    const wanted = drawCursors(this.#scene, axisUnit(this.#scene.axis, this.#scene.runs));
+    const changes = {};
+    wanted.forEach((line, index) => {
+      const { x0, visible, line: look } = place.cursors[index];
+      if (line.x0 !== x0) changes[`shapes[${index}].x0`] = changes[`shapes[${index}].x1`] = line.x0;
+      if (line.visible !== visible) changes[`shapes[${index}].visible`] = line.visible;
+      if (line.line.color !== look.color) changes[`shapes[${index}].line.color`] = line.line.color;
+    });
+    place.cursors = wanted;
+    return Object.keys(changes).length ? this.#plotly.relayout(place.plot, changes) : null;
+  }
+
+  #drawWhole(place) {
+    place.drawn = null;
+    place.stale = true;
+    this.#schedule();
   }
 
   #schedule() {
@@ -88,15 +111,27 @@ export class Charts {
     for (const place of this.#charts) {
       if (!place.stale || !place.seen) continue;
       place.stale = false;
-      place.drawn = this.#scene.runs.length;
-      const { data, layout } = drawFigure(place.chart, { ...this.#scene, yRange: this.#yRanges[place.chart.name] });
-      if (!place.ready) place.plot.replaceChildren();
-      const config = { displayModeBar: false, doubleClick: false, doubleClickDelay: 500, showTips: false };
-      await this.#plotly.react(place.plot, data, layout, config);
-      if (!place.ready) this.#listen(place);
+      await this.#drawChart(place);
     }
     this.#pause = Math.min(Math.max(SHORTEST, REST * (performance.now() - this.#began)), LONGEST);
     if (this.#charts.some(({ stale, seen }) => stale && seen)) this.#schedule();
+  }
+
+  async #drawChart(place) {
+    const { runs } = this.#scene;
+    const figure = drawFigure(place.chart, { ...this.#scene, yRange: this.#yRanges[place.chart.name] });
+    place.grown = !place.pointed && drawOn(place.plot, place.drawn, figure, runs);
+    place.drawn = noteDrawn(figure, runs);
+    if (place.grown) {
+      await this.#moveCursorsOf(place);
+      return;
+    }
+    place.cursors = figure.layout.shapes.slice(0, runs.length);
+    if (!place.ready) place.plot.replaceChildren();
+    const config = { displayModeBar: false, doubleClick: false, doubleClickDelay: 500, showTips: false };
+    const layout = { ...figure.layout, datarevision: (place.revision += 1) }; // columns grow without being others
+    await this.#plotly.react(place.plot, figure.data, layout, config);
+    if (!place.ready) this.#listen(place);
   }
 
   #listen(place) {
@@ -137,5 +172,6 @@ function makePlace(chart, save) {
   });
   const caption = element("figcaption", {}, element("h2", {}, chart.title), ...formats);
   const root = element("figure", { class: chart.low ? "chart low" : "chart" }, caption, plot);
-  return { root, plot, seen: false, stale: false, ready: false, drawn: 0 };
+  const flags = { seen: false, stale: false, ready: false, pointed: false, grown: false };
+  return { root, plot, chart, ...flags, drawn: null, revision: 0, cursors: [] };
 }

@@ -27,6 +27,9 @@ const FONT = 'system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif
 const KIND_NAMES = { train: "train", test: "test", fit: "train, evaluated" };
 const HOVER = { step: "step %{x:,.0f}", epoch: "epoch %{x:.2f}" };
 const FEW = 80; // evaluations that are drawn with a mark each
+const AHEAD = 1.4; // how much longer an axis becomes when a run that goes on has filled it
+const ROOM = 0.04; // above and below a curve, as a share of its height
+const GRID = 20; // about so many places for a chart's edge, so that few points move it
 
 /** Seconds, minutes or hours, by how long the longest run took. */
 export function timeUnit(seconds) {
@@ -46,15 +49,27 @@ export function reach(series, axis) {
   return Math.max(series?.train[axis].at(-1) ?? 0, series?.eval[axis].at(-1) ?? 0);
 }
 
+/** Where an axis ends: a little ahead of runs that go on, so that not every point of theirs makes it another. */
+function horizon(runs, axis) {
+  const goesOn = ({ status }) => status === "running";
+  const end = Math.max(0, ...runs.map(({ series }) => reach(series, axis))) || 1;
+  const going = Math.max(0, ...runs.filter(goesOn).map(({ series }) => reach(series, axis)));
+  if (!going) return end;
+  const ahead = AHEAD ** Math.ceil(Math.log(going) / Math.log(AHEAD) - 1e-9);
+  const planned = Math.max(...runs.filter(goesOn).map((run) => run.planned[axis] ?? Infinity));
+  return Math.max(end, planned < going ? ahead : Math.min(ahead, planned));
+}
+
 /** {data, layout} of a chart.
  *
- * The scene: runs [{id, name, style, phases, series}], axis, span (steps that smoothing looks back), shown, log,
+ * The scene: runs [{id, name, style, status, planned (by axis), phases, series}], axis, span (steps that smoothing
+ * looks back), shown, log,
  * zoom, yRange (null: what suits), cursors (one place a run on the axis, or null), look (the theme's colours).
  */
 export function drawFigure(chart, scene) {
   const unit = axisUnit(scene.axis, scene.runs);
   const data = scene.runs.flatMap((run) => (run.series ? curves(chart, run, scene, unit) : []));
-  const end = Math.max(0, ...scene.runs.map(({ series }) => reach(series, scene.axis))) || 1;
+  const end = horizon(scene.runs, scene.axis);
   const range = (scene.zoom ?? [-0.012 * end, 1.012 * end]).map((edge) => edge / unit.size);
   const logged = scene.log && Boolean(chart.log);
   const height = scene.yRange ?? heightOf(data, range, { logged, zero: chart.zero });
@@ -76,8 +91,10 @@ function heightOf(data, [from, to], { logged, zero }) {
   if (low > high) return null;
   if (logged) [low, high] = [Math.log10(low), Math.log10(high)];
   else if (zero) low = Math.min(low, 0);
-  const room = 0.06 * (high - low || Math.abs(high) || 1);
-  return [zero && !logged && low === 0 ? 0 : low - room, high + room];
+  const span = high - low || Math.abs(high) || 1;
+  const cell = 2 ** Math.ceil(Math.log2(span)) / GRID;
+  const bottom = Math.floor((low - ROOM * span) / cell) * cell;
+  return [zero && !logged && low === 0 ? 0 : bottom, Math.ceil((high + ROOM * span) / cell) * cell];
 }
 
 function curves(chart, run, scene, unit) {

@@ -3,6 +3,7 @@ import { ask, askBytes } from "../shared/server.js";
 import { addressOf } from "./addresses.js";
 
 const KEPT = 600; // pictures and summaries held at a time
+const PAUSE = 10_000; // milliseconds between two looks at a film that grows: its first frames lie close together
 
 export class FilmStore {
   #films = new Map(); // by run: {film, error}
@@ -29,10 +30,24 @@ export class FilmStore {
     return this.#films.get(id) ?? { film: null, error: null };
   }
 
+  /** Asks again which frames a run has, for there is a new one: at once, or when the last time is long enough ago. */
+  grow(id) {
+    const entry = this.#films.get(id);
+    if (!entry?.film) {
+      this.refresh(id);
+      return;
+    }
+    const again = () => this.#films.get(id) === entry && this.refresh(id);
+    entry.timer ||= setTimeout(again, entry.last + PAUSE - performance.now());
+  }
+
   /** Asks again which frames a run has. */
   async refresh(id) {
     const entry = this.#films.get(id) ?? { film: null, error: null };
     this.#films.set(id, entry);
+    clearTimeout(entry.timer);
+    entry.timer = 0;
+    entry.last = performance.now();
     if (entry.loading) {
       entry.again = true;
       return;

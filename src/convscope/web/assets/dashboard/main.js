@@ -20,8 +20,8 @@ import { clock, percent } from "../shared/words.js";
 
 const settings = openSettings();
 const runs = new Runs(settings);
-const series = new SeriesStore(() => drawSoon());
-const films = new FilmStore(() => drawSoon());
+const series = new SeriesStore(() => drawInTime());
+const films = new FilmStore(() => drawInTime());
 const cards = new Cards(films, settings);
 const list = new RunList(runs, (id, step) => {
   if (!runs.chosenIds().includes(id)) runs.choose(id, true);
@@ -43,24 +43,36 @@ const player = new Player({
 });
 const tools = startTools(settings, { zoomBy, showAll: () => charts.reset() });
 
+const PAUSE = 700; // milliseconds between two drawings of what the server tells: a training beside it needs the rest
+
 let drawing = 0;
+let drawn = -Infinity;
+let colours = look();
 let shownCharts = "";
 let shownCards = "";
 
 function drawSoon() {
-  drawing ||= setTimeout(draw, 0);
+  clearTimeout(drawing);
+  drawing = setTimeout(draw, 0);
+}
+
+/** Draws what the server told: soon after the last drawing it waits, and all of it is drawn at once. */
+function drawInTime() {
+  drawing ||= setTimeout(draw, Math.max(0, drawn + PAUSE - performance.now()));
 }
 
 function draw() {
   drawing = 0;
+  drawn = performance.now();
   const chosen = runs.chosen();
+  document.title = title(chosen);
+  if (document.hidden) return; // it is drawn when it is looked at again
   const { axis, zoom, step } = settings.get();
   list.draw();
   find("empty").hidden = !runs.heard || runs.listed().length > 0;
   find("none-chosen").hidden = !runs.heard || !runs.listed().length || chosen.length > 0;
   find("board").hidden = find("player").hidden = !chosen.length;
   say(find("folder"), runs.folder);
-  document.title = title(chosen);
   if (!chosen.length) return;
   series.want(chosen, { axis, zoom });
   films.want(chosen);
@@ -74,9 +86,9 @@ function draw() {
 function drawCharts(chosen) {
   const { axis, shown, smooth, log, zoom } = settings.get();
   const scene = {
-    ...{ axis, shown, log, zoom, span: SPANS[smooth], look: look(), cursors: cursors(chosen) },
-    runs: chosen.map(({ id, name, phases }) => ({
-      ...{ id, name, phases, style: styleOf(id) },
+    ...{ axis, shown, log, zoom, span: SPANS[smooth], look: colours, cursors: cursors(chosen) },
+    runs: chosen.map(({ id, name, status, steps, epochs, phases }) => ({
+      ...{ id, name, status, planned: { step: steps, epoch: epochs }, phases, style: styleOf(id) },
       series: series.get(id).series,
     })),
   };
@@ -155,7 +167,11 @@ settings.listen((changed) => {
   drawCards(chosen);
 });
 
-startTheme(find("theme"), () => drawSoon());
+startTheme(find("theme"), () => {
+  colours = look();
+  drawSoon();
+});
+addEventListener("visibilitychange", drawSoon);
 listenToKeys({ player, settings, zoomBy, showAll: () => charts.reset() });
 
 connect({
@@ -163,10 +179,10 @@ connect({
     placeRuns(told.runs);
     runs.receive(told);
     sayOrHide(find("trouble"), "");
-    drawSoon();
+    drawInTime();
   },
   points: (points) => series.receive(points),
-  frame: ({ run }) => runs.chosenIds().includes(run) && films.refresh(run),
+  frame: ({ run }) => runs.chosenIds().includes(run) && films.grow(run),
   state({ connected, since, anew }) {
     const place = find("connection");
     place.dataset.connected = connected;

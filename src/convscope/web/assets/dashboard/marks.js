@@ -1,8 +1,6 @@
 // What stands behind and across the curves: the phases of the training, and the film's step.
 import { plain } from "../shared/words.js";
 
-const NAMES = { adam: "Adam", adamw: "AdamW", sgd: "SGD" };
-
 /** A line for each run's place in the film, drawn first in the list so that it can be moved alone. */
 export function cursors(scene, unit) {
   const places = scene.cursors ?? [];
@@ -52,7 +50,7 @@ function shaded(run, spans, [from, to], look) {
       ...{ type: "rect", xref: "x", yref: "paper", x0: first, x1: last, y0: 0, y1: 1 },
       ...{ layer: "below", line: { width: 0 }, fillcolor: look.shade },
     }));
-  const annotations = shown.map(({ first, place }) => label(first, optimizer(run.phases[place]), look.quiet));
+  const annotations = shown.map(({ first, place }) => label(first, run.phases[place].name, look.quiet));
   return { shapes, annotations };
 }
 
@@ -61,7 +59,7 @@ function changes(run, spans, [from, to], row) {
     .map(([first], place) => ({ first, place }))
     .filter(({ first, place }) => place && first >= from && first <= to);
   const line = { color: run.style.colour, width: 1.2, dash: "dot" };
-  const said = (place) => `${optimizer(run.phases[place - 1])} → ${optimizer(run.phases[place])}`;
+  const said = (place) => `${run.phases[place - 1].name} → ${run.phases[place].name}`;
   return {
     shapes: borders.map(({ first }) => upright(first, { line, layer: "below" })),
     annotations: borders.map(({ first, place }) => label(first, said(place), run.style.colour, row)),
@@ -78,5 +76,3 @@ function label(place, text, colour, row = 0) {
   const up = { y: 1, yref: "paper", yanchor: row ? "top" : "bottom", yshift: -13 * row };
   return { ...across, ...up, text: plain(text), font, showarrow: false };
 }
-
-const optimizer = ({ optimizer: name }) => NAMES[name] ?? name;

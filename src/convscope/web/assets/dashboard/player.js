@@ -30,10 +30,12 @@ export class Player {
   /** The recorded steps, and the one to stand at: the newest where `step` is null. */
   update(steps, step) {
     const same = steps.length === this.#steps.length && steps.every((each, place) => each === this.#steps[place]);
+    const live = step == null;
+    const place = Math.max(0, steps.findLastIndex((each) => each <= (step ?? Infinity)));
+    if (steps.length && same && live === this.#live && place === this.#place) return;
     this.#steps = steps;
-    this.#live = step == null;
-    const before = steps.findLastIndex((each) => each <= (step ?? Infinity));
-    this.#place = Math.max(0, before);
+    this.#live = live;
+    this.#place = place;
     if (!steps.length) this.pause();
     find("step").max = Math.max(0, steps.length - 1);
     this.#draw();

@@ -52,6 +52,7 @@ class Item {
   #alarms = element("ul", { class: "alarms" });
   #csv = element("a", { class: "csv", download: true }, "numbers as CSV");
   #alarmed = "";
+  #shown = "";
 
   constructor(id, runs, goTo) {
     this.goTo = goTo;
@@ -63,11 +64,15 @@ class Item {
   }
 
   update(run, chosen) {
-    const [word, meaning] = STATUS[run.status] ?? [run.status, ""];
     this.#box.checked = chosen;
+    const { colour } = styleOf(run.id);
+    const shown = JSON.stringify([run, chosen, colour]);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    const [word, meaning] = STATUS[run.status] ?? [run.status, ""];
     this.root.classList.toggle("chosen", chosen);
     this.root.dataset.status = run.status;
-    this.root.style.setProperty("--run", styleOf(run.id).colour);
+    this.root.style.setProperty("--run", colour);
     say(this.#name, run.name);
     say(this.#status, word);
     this.#status.title = meaning;

@@ -1,25 +1,29 @@
 // A channel: all that is known of it, on one page.
-import { element, sayOrHide } from "../shared/dom.js";
+import { element, say, sayOrHide } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
 import { change, figure, many, percent } from "../shared/words.js";
 import { api, places, tail } from "./addresses.js";
 import { barList } from "./bars.js";
 import { choiceOf, failed, section, waiting } from "./controls.js";
 import { figureOf } from "./figure.js";
+import { filmSection } from "./film.js";
 import { histogram } from "./histogram.js";
 import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
-import { channelTile, imageTile, keyOf } from "./tiles.js";
+import { progressOf } from "./progress.js";
+import { breakable, channelTile, imageTile, isSearched, keyOf, standInsFor } from "./tiles.js";
 
+const BEST_RULE = "guided"; // networks that stride instead of pooling need it
 const AGAIN = 2500; // milliseconds until the numbers that are being measured are asked for again
+const UNMEASURED = "There are no images, so what it answers to in them is not known: open the network with --images FOLDER.";
 const NUMBERS = [
-  ["maximum", "highest value", figure],
-  ["mean", "mean", figure],
-  ["share_active", "above zero in", percent],
-  ["selectivity", "selectivity", figure],
-  ["likeness", "likeness to the channel most like it", figure],
-  ["pattern_activation", "value for the pattern", figure],
-  ["pattern_ratio", "of the highest over the images", (ratio) => `${figure(ratio)} ×`],
+  ["maximum", "highest value", figure, "over all training images and positions"],
+  ["mean", "mean value", figure, "over all training images and positions"],
+  ["share_active", "above zero", percent, "the share of all positions in all images"],
+  ["selectivity", "selectivity", figure, "0: excited alike by all classes; 1: by one alone (Morcos et al. 2018)"],
+  ["likeness", "nearest twin", figure, "the correlation with the channel of this layer that is most like it"],
+  ["pattern_activation", "pattern's value", figure, "what the pattern excites it to"],
+  ["pattern_ratio", "pattern to best image", (ratio) => `${figure(ratio)} ×`, "the pattern's value, by the highest over the images"],
 ];
 
 export function openChannel({ network, layerOf }, route) {
@@ -33,6 +37,7 @@ export function openChannel({ network, layerOf }, route) {
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
   const pattern = figureOf(api.channel(layer, channel, "/pattern.png"), `what channel ${channel} of ${layer} answers to most`, {
     waiting: "drawing the pattern …",
+    standIns: standInsFor(network, layer, channel),
   });
   loader.add(pattern.node, () => pattern.picture.load(), keyOf(layer, channel));
   const sections = element("div", { class: "sections" }, waiting("Looking at the channel …"));
@@ -50,12 +55,14 @@ export function openChannel({ network, layerOf }, route) {
     element("div", { class: "channel-top" }, section("Pattern", pattern.node), element("div", { class: "beside" }, numbers, values)),
     sections,
   );
-  const isMeasured = Boolean(network.dataset || network.splits.folder);
+  const isMeasured = isSearched(network);
   let closed = false;
   let timer = 0;
   let shown = "";
+  const awaiting = waiting("");
 
   async function fetchAll() {
+    clearTimeout(timer);
     let told;
     try {
       told = await ask(api.channel(layer, channel));
@@ -77,26 +84,32 @@ export function openChannel({ network, layerOf }, route) {
     pattern.setCommand(commands.pattern);
     badges.replaceChildren(...told.badges.map(badgeOf));
     showNumbers(told.numbers);
-    const awaited = isMeasured && !told.top ? waiting("The images are being looked at; the numbers come by themselves.") : "";
+    const awaited = isMeasured ? awaiting : element("p", { class: "note" }, UNMEASURED);
     values.replaceChildren(distribution(told) ?? awaited);
     sections.replaceChildren(
       ...[
-        variants(commands),
         topPatches(told, commands),
+        variants(commands),
         classes(told),
-        connections(told),
         network.dataset ? ablation() : null,
-        network.film && commands.film ? film(commands) : null,
+        connections(told),
+        commands.film ? filmSection(layer, channel, commands.film, loader) : null,
       ].filter(Boolean),
     );
+    if (!told.top) sayProgress();
+  }
+
+  function sayProgress() {
+    const far = progressOf("survey");
+    say(awaiting, `The numbers and top images come by themselves, once all images are looked at${far ? ` (${far})` : ""} …`);
   }
 
   function showNumbers(told) {
-    const rows = NUMBERS.filter(([name]) => told[name] != null).map(([name, what, said]) => [what, said(told[name])]);
+    const rows = NUMBERS.filter(([name]) => told[name] != null).map(([name, what, said, why]) => [what, said(told[name]), why]);
     const likes = network.dataset && network.classes[told.favourite];
-    if (likes != null && !told.dead) rows.unshift(["favourite class", likes]);
+    if (likes != null && !told.dead) rows.unshift(["favourite class", likes, "the class whose images excite it most, in the mean"]);
     numbers.replaceChildren(
-      ...rows.map(([what, said]) => element("div", {}, element("dt", {}, what), element("dd", {}, said))),
+      ...rows.map(([what, said, why]) => element("div", { title: why }, element("dt", {}, what), element("dd", {}, said))),
     );
   }
 
@@ -119,13 +132,17 @@ export function openChannel({ network, layerOf }, route) {
   function topPatches(told, commands) {
     if (!told.top?.length) return null;
     const address = (rule) => api.channel(layer, channel, `/top.png${tail({ rule })}`);
-    const made = lazyFigure(address(network.rules[0]), "the nine patches that excite the channel most, each beside what the channel saw in it", {
-      caption: "The patches that excite it most, each beside its reconstruction: what in it the channel answered to.",
-      command: commands.top,
+    const made = lazyFigure(address(BEST_RULE), "the nine patches that excite the channel most, each above what the channel saw in it", {
+      caption: "The patches that excite it most; below each, what in it the channel answered to (grey is nothing).",
+      command: `${commands.top} --rule ${BEST_RULE}`,
       waiting: "reconstructing …",
     });
     made.node.classList.add("wide");
-    const rule = choiceOf("Rule", network.rules.map((each) => [each, each]), (value) => made.change(address(value)), network.rules[0]);
+    const turn = (value) => {
+      made.setCommand(`${commands.top} --rule ${value}`);
+      made.change(address(value)).catch(() => {});
+    };
+    const rule = choiceOf("Rule", network.rules.map((each) => [each, each]), turn, BEST_RULE);
     const tiles = element("div", { class: "grid images" });
     for (const { id, value, label, box, position } of told.top) {
       const title = `${network.classes[label] ?? "image"}, value ${figure(value)}`;
@@ -133,12 +150,15 @@ export function openChannel({ network, layerOf }, route) {
       tiles.append(imageTile(loader, { id, caption: figure(value), box: shares(box, network), title, place: [layer, { unit }] }).node);
     }
     walkTiles(tiles);
-    return section("Top images", element("div", { class: "tools" }, rule.node), made.node, tiles);
+    const whole = element("div", {}, element("p", { class: "note" }, "The same images whole, with the part that it sees."), tiles);
+    const both = section("Top images", element("div", { class: "tools" }, rule.node), element("div", { class: "tops" }, made.node, whole));
+    both.classList.add("full");
+    return both;
   }
 
   function distribution({ histogram: told }) {
     if (!told) return null;
-    const note = element("p", { class: "note" }, "The highest value in each image: how many images give which, heights on a root scale.");
+    const note = element("p", { class: "note" }, "How many images reach which highest value; heights on a root scale, so that rare ones can be seen.");
     return section("Over the images", histogram(told), note);
   }
 
@@ -154,11 +174,14 @@ export function openChannel({ network, layerOf }, route) {
     const part = (heading, rows, words) =>
       rows?.length ? element("div", {}, element("h4", {}, heading), element("p", { class: "note" }, words), strip(rows)) : null;
     const parts = [
-      part("Reads most from", incoming, "the channels that weigh most in it"),
-      part("Writes most to", outgoing, "the channels in which it weighs most"),
+      part("Reads most from", incoming, "The channels that weigh most in it, and how much: blue excites it, orange inhibits it."),
+      part("Writes most to", outgoing, "The channels in which it weighs most: blue where it excites, orange where it inhibits."),
     ].filter(Boolean);
     const said = (notes ?? []).map((note) => element("p", { class: "note" }, note));
-    return parts.length || said.length ? section("Connections", ...parts, ...said) : null;
+    if (!parts.length && !said.length) return null;
+    const both = section("Connections", element("div", { class: "connections" }, ...parts), ...said);
+    both.classList.add("full");
+    return both;
   }
 
   function strip(rows) {
@@ -169,7 +192,7 @@ export function openChannel({ network, layerOf }, route) {
         continue;
       }
       const sign = balance > 0.2 ? "excites" : balance < -0.2 ? "inhibits" : "mixed";
-      const tile = channelTile(loader, { layer: other, channel: number, label: `${layerOf(other)?.alias ?? other} · ${number}`, note: figure(strength) });
+      const tile = channelTile(loader, network, { layer: other, channel: number, label: breakable(`${layerOf(other)?.alias ?? other} · ${number}`), note: `${{ excites: "+", inhibits: "−", mixed: "±" }[sign]}${figure(strength)}` });
       tile.node.title = `${other}, channel ${number}\nstrength ${figure(strength)}, ${sign} (balance ${change(balance ?? 0)})`;
       tile.node.classList.add(sign);
       grid.append(tile.node);
@@ -207,16 +230,16 @@ export function openChannel({ network, layerOf }, route) {
     return [element("p", { class: "note" }, words), barList(moved, { signed: true, top: Math.max(0.05, ...rows.map(({ value }) => Math.abs(value))) })];
   }
 
-  function film(commands) {
-    const made = lazyFigure(api.channel(layer, channel, "/film.webp"), "how the channel formed", { command: commands.film, waiting: "drawing the film …" });
-    return section("How it formed", made.node);
-  }
-
   fetchAll();
   return {
     node,
     title: `${known?.alias ?? layer} · ${channel}`,
     drawn: ({ layer: which, channel: drawn }) => loader.again(keyOf(which, drawn)),
+    progress({ what, done, total }) {
+      if (what !== "survey" || !awaiting.isConnected) return;
+      sayProgress();
+      if (done === total) fetchAll();
+    },
     close() {
       closed = true;
       clearTimeout(timer);

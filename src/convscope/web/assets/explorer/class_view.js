@@ -4,11 +4,12 @@ import { ask } from "../shared/server.js";
 import { change, percent } from "../shared/words.js";
 import { api, places } from "./addresses.js";
 import { barList } from "./bars.js";
-import { section, selectOf, waiting } from "./controls.js";
+import { classChoice } from "./class_choice.js";
+import { field, section, waiting } from "./controls.js";
 import { figureOf } from "./figure.js";
 import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
-import { channelTile, imageTile, keyOf } from "./tiles.js";
+import { breakable, channelTile, imageTile, keyOf } from "./tiles.js";
 
 const AGAIN = 1500; // milliseconds until what is being measured is asked for again
 const FEW = 16; // so many classes stand side by side; more are in a list
@@ -63,12 +64,13 @@ export function openClass({ network, layerOf, goTo }, route) {
     if (JSON.stringify(told) === shown) return;
     shown = JSON.stringify(told);
     const parts = [
-      told.waiting ? waiting("The images are being looked at; they come by themselves.") : null,
-      images("Most typical", told.typical, "of the class, and surest to be"),
-      images("Intruders", told.intruders, "of other classes, and taken for it"),
-      images("Missed", told.missed, "of the class, and taken for another"),
+      told.waiting && !told.typical ? waiting("Asking the network about all test images; they come by themselves …") : null,
+      images("Most typical", told.typical, "Its own images of which the network is surest."),
+      images("Intruders", told.intruders, "Images of other classes that it takes for this one, the surest mistakes first."),
+      images("Missed", told.missed, "Its own images that it takes for another class."),
       channels("Speak for it", told.for, "The channels that add most to its score on its own images."),
       channels("Speak against it", told.against, "The channels that take most from it."),
+      told.waiting && told.typical && !told.for ? waiting("Looking for the channels that speak for it and against it …") : null,
     ].filter(Boolean);
     sections.replaceChildren(...(parts.length ? parts : [element("p", { class: "note" }, "There are no images of this class, so there is nothing to show but its pattern.")]));
   }
@@ -95,7 +97,7 @@ export function openClass({ network, layerOf, goTo }, route) {
     if (!rows?.length) return null;
     const grid = element("div", { class: "grid channels strip" });
     for (const { layer, channel, contribution } of rows) {
-      grid.append(channelTile(loader, { layer, channel, label: `${layerOf(layer)?.alias ?? layer} · ${channel}`, note: change(contribution) }).node);
+      grid.append(channelTile(loader, network, { layer, channel, label: breakable(`${layerOf(layer)?.alias ?? layer} · ${channel}`), note: change(contribution) }).node);
     }
     walkTiles(grid);
     const bars = rows.map(({ layer, channel, contribution }) => ({
@@ -123,9 +125,10 @@ export function openClass({ network, layerOf, goTo }, route) {
 /** The classes to go to. */
 function picker({ classes }, number, goTo) {
   if (classes.length > FEW) {
-    const list = selectOf(classes.map((name, each) => [String(each), name]), (value) => goTo(places.class(value)), String(number));
-    list.node.setAttribute("aria-label", "Class");
-    return list.node;
+    const choice = classChoice(classes, "", (value) => goTo(places.class(value)));
+    const link = (each, rel, words) => (classes[each] == null ? null : element("a", { rel, href: places.class(each) }, words));
+    const beside = [link(number - 1, "prev", `‹ ${classes[number - 1]}`), link(number + 1, "next", `${classes[number + 1]} ›`)];
+    return element("div", { class: "tools" }, field("Another class", choice.node), ...beside);
   }
   const links = classes.map((name, each) =>
     element("a", { class: "chip", href: places.class(each), "aria-current": each === number ? "page" : null, rel: each === number - 1 ? "prev" : each === number + 1 ? "next" : null }, name),

@@ -35,6 +35,6 @@ function drawn(network, { removed, predicted, probability }, layerOf) {
     };
   });
   const before = predicted == null ? "" : ` With all channels: ${called(predicted)}, ${percent(probability)}.`;
-  const words = `How the score of the answer moves without each channel, and its probability then.${before}`;
+  const words = `How the score of the answer moves without each channel, and its probability then; in bold where the answer changes.${before}`;
   return [element("p", { class: "note" }, words), barList(rows, { signed: true })];
 }

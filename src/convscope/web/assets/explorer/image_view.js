@@ -12,7 +12,7 @@ import { Loader } from "./loader.js";
 import { MapsSheet } from "./maps_sheet.js";
 
 const SHOWN = 8; // classes in the list
-const HINT = "Click a cell of a map below: what that unit sees in the image appears here.";
+const HINT = "Click any cell of a feature map: what that one unit sees in the image appears here.";
 
 export function openImage({ network, layerOf, goTo, replace }, route) {
   const id = route.parts[1];
@@ -103,6 +103,7 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
 
   function showPredictions({ label, probabilities, name: called }) {
     say(name, called ? called[0].toUpperCase() + called.slice(1) : "Image");
+    document.title = `${name.textContent} · convscope`;
     const [best, , predicted] = probabilities[0];
     const right = network.classes[label];
     if (label != null) say(truth, `${right}${predicted === label ? ", recognized" : `, taken for ${best}`}`);

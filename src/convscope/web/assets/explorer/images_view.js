@@ -3,7 +3,8 @@ import { element, say, sayOrHide } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
 import { many, percent, thousands } from "../shared/words.js";
 import { api, places } from "./addresses.js";
-import { choiceOf, field, selectOf } from "./controls.js";
+import { classChoice } from "./class_choice.js";
+import { choiceOf, field } from "./controls.js";
 import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
 import { imageTile } from "./tiles.js";
@@ -18,8 +19,7 @@ export function openImages({ network, goTo }, route) {
   let asked = 0;
   const turn = (changes) => goTo(places.images({ ...query, offset: null, ...changes }));
   const splits = choiceOf("Which images", [], (value) => turn({ split: value, class: null, mistakes: null }));
-  const names = [["", "all classes"], ...network.classes.map((each, number) => [String(number), each])];
-  const classes = selectOf(names, (value) => turn({ class: value }));
+  const classes = classChoice(network.classes, "all classes", (value) => turn({ class: value }));
   const mistakes = element("input", { type: "checkbox", onchange: () => turn({ mistakes: mistakes.checked ? 1 : null }) });
   const count = element("p", { class: "note", role: "status" });
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
@@ -61,7 +61,7 @@ export function openImages({ network, goTo }, route) {
     classes.set(query.class ?? "");
     mistakes.checked = Boolean(query.mistakes);
     const labelled = shown === "test" || shown === "train";
-    classes.node.parentElement.hidden = !labelled || !network.classes.length;
+    classes.node.closest("label").hidden = !labelled || !network.classes.length;
     mine.hidden = !labelled;
     loader.close();
     loader = new Loader();

@@ -1,7 +1,7 @@
 // The keyboard: arrows go from tile to tile, a few keys open what is always there, and the list of them.
 import { element, find } from "../shared/dom.js";
 
-const TYPED_INTO = "input[type=search], input[type=range], select, dialog *";
+const TYPED_INTO = "input:not([type=radio], [type=checkbox], [type=file]), select, dialog *";
 const SHORTCUTS = [
   ["← → ↑ ↓", "from tile to tile; on feature maps, from cell to cell"],
   ["Enter", "open the tile, or the channel of the cell"],
@@ -37,6 +37,7 @@ export function listenToKeys(goTo) {
   });
   find("shortcuts").replaceChildren(...rows);
   const does = {
+    ArrowRight: () => document.querySelector("main a.tile, main a.door")?.focus(), // from where nothing is chosen yet
     n: () => goTo("#/"),
     i: () => goTo("#/images"),
     c: () => goTo("#/class/0"),
@@ -50,6 +51,7 @@ export function listenToKeys(goTo) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
     if (event.target.closest?.(TYPED_INTO) || !Object.hasOwn(does, event.key)) return;
+    if (event.key === "ArrowRight" && ![document.body, find("main")].includes(document.activeElement)) return;
     event.preventDefault();
     does[event.key]();
   });

@@ -3,10 +3,12 @@ import { element, say, sayOrHide } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
 import { figure, many, percent, thousands } from "../shared/words.js";
 import { api, places } from "./addresses.js";
+import { classChoice } from "./class_choice.js";
 import { choiceOf, field, selectOf, unavailable } from "./controls.js";
 import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
 import { saidShape } from "./network_view.js";
+import { progressOf } from "./progress.js";
 import { orderRows, KINDS, SORTS } from "./rows.js";
 import { channelTile, keyOf } from "./tiles.js";
 
@@ -28,11 +30,11 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
   const sort = selectOf(SORTS, (value) => turn({ sort: value === "channel" ? null : value }));
   const kind = selectOf(KINDS, (value) => turn({ kind: value === "all" ? null : value }));
   const classes = network.dataset ? network.classes : []; // without labels no channel favours any
-  const names = [["", "any class"], ...classes.map((each, number) => [String(number), each])];
-  const favourite = selectOf(names, (value) => turn({ class: value }));
+  const favourite = classChoice(classes, "any class", (value) => turn({ class: value }));
   const search = element("input", { type: "search", placeholder: "number or class …", autocomplete: "off", spellcheck: "false" });
   search.addEventListener("input", () => turn({ find: search.value }));
   const count = element("p", { class: "note", role: "status" });
+  const awaited = element("p", { class: "note awaited", hidden: true });
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
   const grid = element("div", { class: "grid channels" });
   const head = element(
@@ -52,9 +54,9 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
     field("Find", search),
     count,
   );
-  const node = element("article", { class: "layer" }, head, tools, trouble, grid);
+  const node = element("article", { class: "layer" }, head, tools, trouble, awaited, grid);
   walkTiles(grid);
-  for (const control of [sort.node, kind.node, favourite.node]) unavailable(control, true);
+  for (const control of [sort.node, kind.node, favourite.control]) unavailable(control, true);
 
   function turn(changes) {
     query = { ...query, ...changes };
@@ -63,6 +65,7 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
   }
 
   async function fetchRows() {
+    clearTimeout(timer);
     try {
       told = await ask(api.layer(name));
     } catch (error) {
@@ -90,13 +93,28 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
     favourite.set(query.class ?? "");
     if (document.activeElement !== search) search.value = query.find ?? "";
     const known = Boolean(told.rows);
-    for (const control of [sort.node, kind.node, favourite.node]) unavailable(control, !known);
+    for (const control of [sort.node, kind.node, favourite.control]) unavailable(control, !known);
     const rows = known ? told.rows : Array.from({ length: told.channels }, (_, channel) => ({ channel }));
     const chosen = orderRows(rows, { ...query, classes });
-    const measuring = isMeasured() ? " · measuring what they answer to …" : " · no images, so nothing is measured";
     const all = many(rows.length, "channel");
-    say(count, (chosen.length === rows.length ? all : `${thousands(chosen.length)} of ${all}`) + (known ? "" : measuring));
+    say(count, chosen.length === rows.length ? all : `${thousands(chosen.length)} of ${all}`);
+    sayWhatIsAwaited(shown, known);
     place(chosen, shown, known);
+  }
+
+  function sayWhatIsAwaited(shown, known) {
+    const said = [];
+    const drawn = told.drawn_steps.filter(Boolean).length;
+    if (!known && !isMeasured()) said.push("There are no images, so what the channels answer to is not measured.");
+    if (!known && isMeasured()) said.push(`What they answer to is being measured: ${progressOf("survey") || "it is next"}.`);
+    if (shown === "pattern" && drawn < told.channels) said.push(`${thousands(drawn)} of ${thousands(told.channels)} patterns are drawn.`);
+    const stands = shown !== "filter" && (shown === "pattern" ? drawn < told.channels : !known) && isMeasured();
+    if (stands) said.push("Until a picture is there, what is faint stands in for it: a top image, or the map of the first image.");
+    sayOrHide(awaited, said.join(" "));
+  }
+
+  function sayAgain() {
+    sayWhatIsAwaited(told.pictures.includes(query.show) ? query.show : told.pictures[0], Boolean(told.rows));
   }
 
   function place(rows, picture, known) {
@@ -116,7 +134,7 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
 
   function tileOf(row, picture) {
     const marks = [row.dead ? "dead" : "", row.duplicate_of != null ? "duplicate" : ""].filter(Boolean);
-    const made = channelTile(loader, { layer: name, channel: row.channel, picture, note: noteOf(row), marks });
+    const made = channelTile(loader, network, { layer: name, channel: row.channel, picture, note: noteOf(row), marks });
     made.node.title = describe(row);
     return made;
   }
@@ -145,7 +163,18 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
       query = next.query;
       draw();
     },
-    drawn: ({ layer: which, channel }) => which === name && loader.again(keyOf(name, channel)),
+    drawn({ layer: which, channel, steps }) {
+      if (which !== name) return;
+      loader.again(keyOf(name, channel));
+      if (!told) return;
+      told.drawn_steps[channel] = steps;
+      sayAgain();
+    },
+    progress({ what, done, total }) {
+      if (what !== "survey" || !told || told.rows) return;
+      if (done === total) fetchRows();
+      else sayAgain();
+    },
     close() {
       closed = true;
       clearTimeout(timer);

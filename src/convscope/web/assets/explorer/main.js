@@ -1,8 +1,7 @@
 // The explorer: asks what the network is, then opens the view that the address names.
-import { element, find, say, sayOrHide } from "../shared/dom.js";
+import { element, find, sayOrHide } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
 import { startTheme } from "../shared/theme.js";
-import { thousands } from "../shared/words.js";
 import { places } from "./addresses.js";
 import { openChannel } from "./channel_view.js";
 import { openClass } from "./class_view.js";
@@ -11,15 +10,20 @@ import { openImages } from "./images_view.js";
 import { listenToKeys } from "./keys.js";
 import { openLayer } from "./layer_view.js";
 import { openNetwork } from "./network_view.js";
+import { showProgress } from "./progress.js";
 import { Router } from "./router.js";
 import { listen } from "./stream.js";
 import { acceptDrops } from "./uploads.js";
+
+const SIZES = { small: 64, tile: 96, medium: 192, large: 288 }; // pixels on the screen
 
 const goTo = (hash) => (location.hash = hash);
 let shown = null;
 let opened = "";
 let wentBack = false;
+let above = []; // the addresses of the views that the open one lies in
 const positions = new Map();
+const left = new Map(); // by view, the link that was opened last
 
 async function start() {
   let network;
@@ -36,15 +40,27 @@ async function start() {
   const context = { network, goTo, layerOf: (name) => layers.get(name), replace: (hash) => router.replace(hash) };
   const router = new Router((route) => viewOf(route, context), show);
   find("classes-link").hidden = !network.classes.length;
+  setSizes(network.input_size[1]);
   history.scrollRestoration = "manual";
   router.start();
   listenToKeys(goTo);
   acceptDrops(goTo, (words) => sayOrHide(find("trouble"), words));
   listen({
-    progress: showProgress,
+    progress: (told) => {
+      showProgress(told);
+      shown?.progress?.(told);
+    },
     drawn: (told) => shown?.drawn?.(told),
     state: (connected) => sayOrHide(find("connection"), connected ? "" : "the server does not answer"),
   });
+}
+
+/** Shows images in whole multiples of their pixels, as near to these sizes as that goes, so that all are equally large. */
+function setSizes(across) {
+  const style = document.documentElement.style;
+  for (const [name, wanted] of Object.entries(SIZES)) {
+    style.setProperty(`--${name}`, `${across < wanted ? across * Math.round(wanted / across) : wanted}px`);
+  }
 }
 
 /** The view that an address names: {name, key, open, crumbs}. */
@@ -70,8 +86,13 @@ function show(view, { key, tab, crumbs }) {
     main.replaceChildren(view.node);
     shown = view;
   }
-  if (opened !== key) scrollTo(0, wentBack ? (positions.get(key) ?? 0) : 0);
+  if (opened !== key) {
+    const returned = wentBack || above.includes(location.hash);
+    scrollTo(0, wentBack ? (positions.get(key) ?? 0) : 0);
+    if (opened) focusOn(main, returned ? left.get(key) : null);
+  }
   opened = key;
+  above = crumbs.map((crumb) => crumb[1]);
   document.title = `${view.title} · convscope`;
   for (const link of document.querySelectorAll("#tabs a")) {
     if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
@@ -86,17 +107,27 @@ function show(view, { key, tab, crumbs }) {
   find("crumbs").replaceChildren(...parts);
 }
 
-function showProgress({ what, done, total }) {
-  const busy = total > 0 && done < total;
-  const bar = find("work-bar");
-  bar.hidden = !busy;
-  if (busy) {
-    bar.max = total;
-    bar.value = done;
-  }
-  say(find("work"), busy ? `${what}: ${thousands(done)} of ${thousands(total)}` : "");
+/** Goes on with the keyboard where it was left: at the link that was opened, as soon as it is there, or at the view's beginning. */
+function focusOn(main, href) {
+  main.focus({ preventScroll: true });
+  if (!href) return;
+  const look = () => {
+    const link = [...main.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === href);
+    if (!link || document.activeElement !== main) return;
+    link.scrollIntoView({ block: "nearest" });
+    link.focus();
+    watch.disconnect();
+  };
+  const watch = new MutationObserver(() => (document.activeElement === main ? look() : watch.disconnect()));
+  watch.observe(main, { childList: true, subtree: true });
+  setTimeout(() => watch.disconnect(), 5000);
+  look();
 }
 
+find("main").addEventListener("click", ({ target }) => {
+  const link = target.closest("a.tile, a.door");
+  if (link) left.set(opened, link.getAttribute("href"));
+});
 globalThis.navigation?.addEventListener("navigate", ({ navigationType }) => (wentBack = navigationType === "traverse"));
 
 startTheme(find("theme"), () => {});

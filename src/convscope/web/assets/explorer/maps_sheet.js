@@ -3,11 +3,19 @@ import { element, say } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
 import { many } from "../shared/words.js";
 import { api } from "./addresses.js";
+import { keepOf } from "./keep.js";
 import { Picture } from "./picture.js";
 
-const WIDE = 92; // pixels on the screen that a map should have at least
+const WIDE = 80; // pixels on the screen that a map should have at least
 const AT_ONCE = 64;
 const TINY = { below: 4, wide: 44, atOnce: 256 }; // maps of fewer cells than that across
+
+/** So many columns, or somewhat fewer where that fills the last line. */
+function evenColumns(count, most) {
+  const full = Math.max(1, Math.min(count, most));
+  for (let columns = full; columns >= 0.7 * full; columns -= 1) if (count % columns === 0) return columns;
+  return full;
+}
 
 export class MapsSheet {
   #image;
@@ -24,7 +32,9 @@ export class MapsSheet {
   #tile = element("i", { class: "pointed", hidden: true, "aria-hidden": true });
   #cell = element("i", { class: "cell", hidden: true, "aria-hidden": true });
   #hovered = element("i", { class: "hovered", hidden: true, "aria-hidden": true });
-  #words = element("p", { class: "note sheet-words" });
+  #words = element("span", {});
+  #keep = keepOf();
+  #legend = element("span", { class: "legend", hidden: true });
   #board;
   #sizes;
 
@@ -37,7 +47,7 @@ export class MapsSheet {
       { class: "sheet", tabindex: "0", role: "application", "aria-label": "Feature maps: arrows move from cell to cell, Enter opens the channel" },
       ...[this.#picture.node, this.#lines, this.#tile, this.#hovered, this.#cell],
     );
-    this.node = element("div", { class: "sheet-place" }, this.#board, this.#words);
+    this.node = element("div", { class: "sheet-place" }, this.#board, element("p", { class: "note sheet-words" }, this.#words, this.#legend), this.#keep.node);
     this.pages = element("span", { class: "pages" });
     this.#board.addEventListener("click", (event) => this.#click(event));
     this.#board.addEventListener("pointermove", (event) => this.#hover(event));
@@ -102,7 +112,7 @@ export class MapsSheet {
     const room = Math.max(120, this.node.clientWidth);
     const least = width < TINY.below ? TINY.wide : room < 500 ? 60 : WIDE;
     const wide = Math.max(width, least);
-    this.#columns = Math.max(1, Math.min(this.#count, Math.floor(room / wide)));
+    this.#columns = evenColumns(this.#count, Math.floor(room / wide));
     const scale = room / (this.#columns * width);
     this.#scale = scale >= 1 ? Math.min(Math.floor(scale), Math.max(1, Math.floor((width < TINY.below ? 60 : 160) / width))) : scale;
   }
@@ -111,14 +121,28 @@ export class MapsSheet {
     const mine = this.#asked;
     this.#plan();
     this.#place();
+    this.#tellColours();
     const query = `?columns=${this.#columns}&first=${this.#first}&count=${this.#count}`;
     this.#pageLinks();
-    await this.#picture.change(api.maps(this.#image, this.#layer, `.png${query}`)).catch(() => {});
+    const address = api.maps(this.#image, this.#layer, `.png${query}`);
+    this.#keep.setFile(address);
+    this.#keep.setCommand(this.#shape.command);
+    await this.#picture.change(address).catch(() => {});
     if (mine !== this.#asked) return;
     this.#place();
     this.#mark();
     this.#leave();
     this.#board.dataset.layer = this.#layer;
+  }
+
+  /** What the colours mean: each map has a scale of its own. */
+  #tellColours() {
+    const { signed, height, width } = this.#shape;
+    const ends = height * width === 1 ? ["", "the highest of all"] : ["", "each map's highest"];
+    if (signed) ends[0] = "as far below zero";
+    const bar = element("i", { class: signed ? "signed-scale" : "scale", "aria-hidden": true });
+    this.#legend.replaceChildren(ends[0] || "0", bar, ends[1]);
+    this.#legend.hidden = false;
   }
 
   /** Lay the sheet out in whole screen pixels for each value. */

@@ -1,13 +1,13 @@
 // The network as a map: from the image at the top to the classes at the bottom, each layer a door to its channels.
 import { element } from "../shared/dom.js";
-import { figure, many, percent, thousands } from "../shared/words.js";
+import { many, percent, thousands } from "../shared/words.js";
 import { places } from "./addresses.js";
 import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
-import { channelTile, keyOf } from "./tiles.js";
+import { channelTile, isSearched, keyOf } from "./tiles.js";
 import { makeTree } from "./tree.js";
 
-const SAMPLES = 16; // channels of a stage that are shown beside it
+const SAMPLES = 12; // channels of a stage that are shown beside it
 const FEW = 24; // classes that are shown; more are behind a link
 
 export function openNetwork({ network }) {
@@ -17,11 +17,11 @@ export function openNetwork({ network }) {
     widest: Math.max(1, ...layers.map(({ channels }) => channels ?? 0)),
     highest: Math.max(1, network.input_size[0]),
   };
-  const picture = network.dataset || network.splits.folder ? "top-image" : "pattern"; // what is there soonest
+  const picture = isSearched(network) ? "top-image" : "pattern"; // what is there soonest
   const flow = element("ol", { class: "flow" });
   const size = network.input_size;
   flow.append(element("li", { class: "ends" }, row({ shape: [3, ...size], name: "image", said: size.join(" × ") }, scale)));
-  for (const branch of makeTree(layers)) flow.append(drawBranch(branch, scale, 0, (layer) => samples(layer, loader, picture)));
+  for (const branch of makeTree(layers)) flow.append(drawBranch(branch, scale, 0, (layer) => samples(layer, loader, network, picture)));
   if (classes.length) flow.append(outputs(classes));
   walkTiles(flow);
   return {
@@ -39,7 +39,7 @@ function heading({ name, source, dataset, parameters, figures, weights_sha256: w
     ["parameters", thousands(parameters)],
     ["dataset", dataset?.name],
     ["test images", dataset && thousands(dataset.test)],
-    ["classes", classes.length || null],
+    ["classes", classes.length ? thousands(classes.length) : null],
   ].filter(([, said]) => said != null);
   const list = facts.map(([what, said]) => element("div", {}, element("dt", {}, what), element("dd", {}, said)));
   const origin = [source === name ? null : source, weights ? `weights ${weights.slice(0, 12)}` : null];
@@ -77,14 +77,15 @@ function drawBranch(branch, scale, depth, show) {
 }
 
 /** Some channels of a stage, evenly from all of them. */
-function samples({ name, channels }, loader, picture) {
+function samples({ name, channels }, loader, network, picture) {
   const grid = element("div", { class: "grid samples" });
   const count = Math.min(channels, SAMPLES);
   for (let place = 0; place < count; place += 1) {
     const channel = Math.floor((place * channels) / count);
-    grid.append(channelTile(loader, { layer: name, channel, picture }).node);
+    grid.append(channelTile(loader, network, { layer: name, channel, picture }).node);
   }
-  return grid;
+  const words = picture === "pattern" ? "what some of its channels answer to most" : "what excites some of its channels most";
+  return element("div", { class: "shown" }, grid, element("p", { class: "note" }, words));
 }
 
 function rowOf({ layer, label, then = [], branches }, scale, depth) {
@@ -118,5 +119,5 @@ function slab(shape, { widest, highest }) {
 }
 
 export function saidShape(shape) {
-  return shape?.length ? shape.map((each) => figure(each)).join(" × ") : "";
+  return shape?.length ? shape.map((each) => thousands(each)).join(" × ") : "";
 }

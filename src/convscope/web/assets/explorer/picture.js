@@ -2,18 +2,26 @@
 import { element, say } from "../shared/dom.js";
 import { askPicture } from "../shared/server.js";
 
-/** A frame for the picture at an address; `load()` gives false where the server has not drawn it yet. */
+/** A frame for the picture at an address; `load()` gives false where the server has not drawn it yet.
+ *
+ * Until it has, the first of `standIns`, [{address, what}], that is there already is shown, faintly and by its name.
+ */
 export class Picture {
   #url = null;
   #image;
   #words = element("span", { class: "words" });
   #asked = 0;
+  #standIns;
+  #rank; // of the stand-in that is shown: only those before it are better
 
-  constructor(address, alternative, { waiting = "drawing …" } = {}) {
+  constructor(address, alternative, { waiting = "drawing …", standIns = [] } = {}) {
     this.address = address;
     this.waiting = waiting;
+    this.#standIns = standIns;
+    this.#rank = standIns.length;
     this.#image = element("img", { alt: alternative, draggable: "false", hidden: true });
     this.node = element("span", { class: "picture", "data-state": "asked" }, this.#image, this.#words);
+    say(this.#words, waiting);
   }
 
   get image() {
@@ -23,7 +31,7 @@ export class Picture {
   /** Load what stands at the address now; an older answer that comes late is dropped. */
   async load() {
     const asked = ++this.#asked;
-    if (!this.#url) this.#tell("loading", "");
+    if (!this.#url) this.#tell("loading", this.waiting);
     let blob;
     try {
       blob = await askPicture(this.address);
@@ -34,10 +42,26 @@ export class Picture {
     if (asked !== this.#asked) return true;
     if (!blob) {
       if (!this.#url) this.#tell("waiting", this.waiting);
+      await this.#standIn(asked);
       return false;
     }
     await this.#show(blob);
+    delete this.node.dataset.standIn;
+    this.#tell("there", "");
     return true;
+  }
+
+  async #standIn(asked) {
+    for (const [rank, { address, what }] of this.#standIns.slice(0, this.#rank).entries()) {
+      const blob = await askPicture(address).catch(() => null);
+      if (asked !== this.#asked) return;
+      if (!blob) continue;
+      await this.#show(blob);
+      this.#rank = rank;
+      this.node.dataset.standIn = what;
+      this.#tell("waiting", what);
+      return;
+    }
   }
 
   /** Show another picture in the same frame; the old one stays until the new one is there. */
@@ -50,6 +74,7 @@ export class Picture {
   clear(words = "") {
     this.#asked += 1;
     this.#release();
+    this.#rank = this.#standIns.length;
     this.#image.hidden = true;
     this.#tell("asked", words);
   }
@@ -61,7 +86,6 @@ export class Picture {
     await this.#image.decode().catch(() => {});
     if (before) URL.revokeObjectURL(before);
     this.#image.hidden = false;
-    this.#tell("there", "");
     fit(this.#image);
   }
 

@@ -4,13 +4,33 @@ import { api, places } from "./addresses.js";
 import { Picture } from "./picture.js";
 
 const PICTURES = { pattern: "/pattern.png", "top-image": "/top-image.png", filter: "/filter.png" };
+const SMALLEST = 3; // values across, below which a map says nothing
 
 export const keyOf = (layer, channel) => `${layer} ${channel}`;
 
+/** What can be shown of a channel while its picture is being drawn, the best first. */
+export function standInsFor(network, layer, channel, picture = "pattern") {
+  const split = ["test", "folder", "train"].find((each) => network.splits[each]);
+  if (!split || picture === "filter") return [];
+  const found = picture === "pattern" && isSearched(network) ? [{ address: api.channel(layer, channel, PICTURES["top-image"]), what: "top image" }] : [];
+  const { maps } = network.layers.find(({ name, alias }) => name === layer || alias === layer) ?? {};
+  const map = api.maps(`${split}-0`, layer, `.png?columns=1&first=${channel}&count=1`);
+  return maps?.[2] >= SMALLEST ? [...found, { address: map, what: "map" }] : found;
+}
+
+/** A dotted name that may go on in the next line after each dot. */
+export const breakable = (name) => name.replaceAll(".", ".\u200b");
+
+/** Whether there are images in which those that excite a channel are looked for. */
+export function isSearched({ dataset, splits, input_size: [height, width] }) {
+  return Boolean(dataset || (splits.folder && height === width));
+}
+
 /** The tile of a layer's channel, whose picture the loader brings: {node, dispose}. */
-export function channelTile(loader, { layer, channel, picture = "pattern", label = null, note = null, marks = [] }) {
+export function channelTile(loader, network, { layer, channel, picture = "pattern", label = null, note = null, marks = [] }) {
   const address = api.channel(layer, channel, PICTURES[picture]);
-  const shown = new Picture(address, `channel ${channel} of ${layer}`, { waiting: "…" });
+  const standIns = standInsFor(network, layer, channel, picture);
+  const shown = new Picture(address, `channel ${channel} of ${layer}`, { waiting: "…", standIns });
   const node = element(
     "a",
     { class: ["tile", ...marks].join(" "), href: places.channel(layer, channel), draggable: "false" },
@@ -23,7 +43,7 @@ export function channelTile(loader, { layer, channel, picture = "pattern", label
 
 /** The tile of an image: {node, picture}. */
 export function imageTile(loader, { id, caption, wrong = false, box = null, title = null, place = [] }) {
-  const shown = new Picture(api.image(id, ".png"), caption || "image");
+  const shown = new Picture(api.image(id, ".png"), title || caption || "image", { waiting: "…" });
   if (box && (box[2] - box[0]) * (box[3] - box[1]) < 1) shown.node.append(outline(box));
   const node = element(
     "a",

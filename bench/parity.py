@@ -1,0 +1,63 @@
+"""The methods' pictures drawn on a device and on the CPU: how far they are apart, within what rounding explains."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.figures import Figure
+from bench.top_images import untrained
+from convscope.methods import METHODS
+from convscope.types import Dataset, Network, Picture
+
+ROUNDING = 1e-3
+"""How far two pictures may be apart as a share of the largest value: fp32 sums in another order, layer by layer."""
+
+CLIMBED = 0.05
+"""The same for pictures that are climbed to in steps, each of which amplifies the rounding of those before."""
+
+LAYER, IMAGES = "conv3", 500
+
+
+def parity(model: str, dataset: Dataset, device: torch.device) -> list[Figure]:
+    """For every method, the largest difference of a value as a share of the largest value, in fp32 without TF32."""
+    here = untrained(model)
+    there = Network(**{**vars(here), "model": copy.deepcopy(here.model).to(device)})
+    image = next(iter(dataset.test.images.batches([torch.tensor([0])]))).float() / 255
+    drawn: Mapping[str, tuple[dict[str, Any], float]] = {
+        "filters": ({}, ROUNDING),
+        "maps": ({"layer": LAYER, "image": image}, ROUNDING),
+        "attribute": ({"image": image, "how": "input-x-gradient"}, ROUNDING),
+        "reconstruct": ({"layer": LAYER, "image": image}, ROUNDING),
+        "maximize": ({"layer": LAYER, "channel": [0, 1], "steps": 4}, CLIMBED),
+        "invert": ({"layer": LAYER, "image": image, "steps": 4}, CLIMBED),
+        "dream": ({"layer": LAYER, "image": image, "octaves": 1, "steps": 2}, CLIMBED),
+        "top-images": ({"layer": LAYER, "channel": [0, 1], "dataset": dataset}, ROUNDING),
+    }
+    figures: list[Figure] = []
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        for name, (given, allowed) in drawn.items():
+            figures.append(compared(name, partial(METHODS[name].load(), **given), here, there, allowed))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+    return figures
+
+
+def compared(name: str, draw: Callable[[Network], Picture], here: Network, there: Network, allowed: float) -> Figure:
+    """How far a picture that is drawn here and there is apart; why not, where drawing fails."""
+    what = f"{name}: difference from the CPU's ÷ largest value"
+    try:
+        ours, theirs = draw(there).values, draw(here).values
+    except Exception as error:  # of whatever kind: that it fails there is what is looked for
+        return Figure(what, (), note=" ".join(f"{type(error).__name__}: {error}".split())[:300].replace("|", "/"))
+    if ours.shape != theirs.shape:
+        return Figure(what, (float("inf"),), wanted=allowed, note=f"shapes {ours.shape} and {theirs.shape}")
+    apart = float(np.abs(ours - theirs).max() / max(float(np.abs(theirs).max()), 1e-12))
+    return Figure(what, (apart,), wanted=allowed)

@@ -1,0 +1,5 @@
+"""Keras computes with torch in these tests, as in the bench."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")

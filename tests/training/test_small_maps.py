@@ -1,0 +1,94 @@
+"""Convolutions of small maps: the same outputs and gradients as torch's own, for every shape near the border."""
+
+import pytest
+import torch
+from torch import nn
+
+from convscope.models import build_model
+from convscope.training.small_maps import SmallMaps, patches
+
+
+def both_ways(convolution, size, dtype=torch.float64):
+    """Output, gradient of the input and of the weight, by torch and by SmallMaps."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(5, convolution.in_channels, *size, generator=generator, dtype=dtype)
+    images = images.to(memory_format=torch.channels_last)
+    found = []
+    for way in (nn.Identity(), convolution):  # an identity has no convolution to change
+        inputs = images.clone().requires_grad_()
+        convolution.zero_grad()
+        with SmallMaps(way):
+            outputs = convolution(inputs)
+        signal = torch.rand(outputs.shape, generator=torch.Generator().manual_seed(2), dtype=dtype)
+        outputs.backward(signal.to(outputs.dtype))
+        found.append((outputs.detach(), inputs.grad, *(p.grad.clone() for p in convolution.parameters())))
+    return found
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 3), (3, 3), (4, 4)])
+@pytest.mark.parametrize("kernel", [3, 5, (3, 1), 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("bias", [False, True])
+def test_equals_torch_in_every_shape(size, kernel, stride, bias):
+    padding = tuple(side // 2 for side in kernel) if isinstance(kernel, tuple) else kernel // 2
+    convolution = nn.Conv2d(6, 4, kernel, stride, padding, bias=bias).double().to(memory_format=torch.channels_last)
+    for plain, small in zip(*both_ways(convolution, size), strict=True):
+        torch.testing.assert_close(small, plain, rtol=1e-12, atol=1e-12)
+        assert small.stride() == plain.stride() or 1 in small.shape
+
+
+def test_taps_that_meet_only_padding_have_no_gradient():
+    convolution = nn.Conv2d(3, 2, 3, padding=1, bias=False)
+    (*_, plain), (*_, small) = both_ways(convolution, (1, 1), torch.float32)
+    met = torch.zeros(3, 3, dtype=torch.bool)
+    met[1, 1] = True
+    assert (small[:, :, ~met] == 0).all()
+    assert (small[:, :, met] != 0).all()
+    torch.testing.assert_close(small, plain)
+
+
+def test_which_shapes_are_computed_by_position():
+    def chosen(size, kernel, stride, padding):
+        return len(patches((size, size), (kernel, kernel), (stride, stride), (padding, padding)))
+
+    assert chosen(1, 3, 1, 1) == chosen(2, 3, 2, 1) == 1
+    assert chosen(2, 3, 1, 1) == chosen(4, 3, 2, 1) == 4
+    assert chosen(4, 3, 1, 1) == 0  # sixteen positions
+    assert chosen(4, 4, 1, 0) == 0  # no padding at all
+
+
+def test_other_convolutions_are_left_alone():
+    others = (
+        nn.Conv2d(4, 4, 3, padding=1, groups=2),
+        nn.Conv2d(4, 4, 3, padding=2, dilation=2),
+        nn.Conv2d(4, 4, 3, padding="same"),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
+        type("Own", (nn.Conv2d,), {})(4, 4, 3, padding=1),
+    )
+    for convolution in others:
+        with SmallMaps(convolution):
+            assert "forward" not in convolution.__dict__
+            convolution(torch.rand(1, 4, 2, 2))
+
+
+def test_a_model_is_left_as_found_with_its_hooks_also_when_it_fails():
+    model = build_model("resnet18-7x7", class_count=3, seed=0)
+    seen = []
+    model.layer4[0].conv2.register_forward_hook(lambda *_: seen.append(1))
+    with SmallMaps(model):
+        model(torch.rand(2, 3, 32, 32))
+    with pytest.raises(RuntimeError), SmallMaps(model):
+        model.layer4(torch.rand(2, 3, 2, 2))
+    assert seen == [1]
+    assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+def test_a_network_in_bf16_within_its_rounding():
+    model = build_model("resnet18-7x7", class_count=3, seed=0).to(memory_format=torch.channels_last).eval()
+    images = torch.rand(4, 3, 32, 32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        plain = model(images)
+        with SmallMaps(model):
+            small = model(images)
+    assert small.dtype == plain.dtype == torch.bfloat16
+    torch.testing.assert_close(small, plain, rtol=0.05, atol=0.05)
