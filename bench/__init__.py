@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Entry] = {
     "top-images": Entry("bench.top_images:main", "the survey of all layers, and a bare forward pass over the images"),
     "watch": Entry("bench.watch:main", "a log of a million events in the dashboard, and json.loads"),
     "watched": Entry("bench.watched:main", "a training filmed and shown in a browser, and the same one left alone"),
+    "stream": Entry("bench.stream:main", "the memory of streamed training, at 100,000 to ten million images"),
     "gpu": Entry("bench.gpu:main", "everything that a GPU is for, checked and measured in one go"),
     "all": Entry("bench.everything:main", "all of them in one table, each in a process of its own"),
 }

@@ -6,12 +6,10 @@ import argparse
 import json
 import math
 import resource
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -19,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.figures import Figure
+from bench.given import LAYER, given
+from bench.overheads import Failed, told_by
 from bench.timing import arguments, report
 from bench.top_images import noise, untrained
 from convscope.data import load_dataset
@@ -30,7 +30,6 @@ from convscope.training.run import start_run
 from convscope.types import Dataset
 
 WANTED = 1.2
-LAYER, IMAGE_NUMBER = "conv3", 0
 
 
 def main(argv: Sequence[str]) -> None:
@@ -53,20 +52,21 @@ def main(argv: Sequence[str]) -> None:
     if asked.child:
         print(json.dumps(train_here(asked) if asked.child == "training" else draw_here(asked.child, asked)))
         return
-    figures = training_figures([measured("training", argv) for _ in range(asked.pairs)])
-    for name in asked.methods:
-        found = [measured(name, argv) for _ in range(asked.pairs)]
-        peaks = tuple(each["peak"] / 1e6 for each in found)
-        note = f"of it {found[0]['before'] / 1e6:.0f} MB libraries, network and images before the call"
-        figures.append(Figure(f"{name}: peak resident", peaks, "MB", note=note))
+    figures: list[Figure] = []
+    for name in ("training", *asked.methods):
+        try:
+            found = [measured(name, argv) for _ in range(asked.pairs)]
+        except Failed as error:
+            figures.append(Figure(f"{name}: peak resident", (), note=str(error)))
+        else:
+            figures += training_figures(found) if name == "training" else [method_figure(name, found)]
     facts = {"model": asked.model, "batch": asked.batch, "precision": asked.precision, "layer of the methods": LAYER}
     report([], figures, facts=facts, json=asked.json)
 
 
 def measured(what: str, argv: Sequence[str]) -> dict[str, float]:
-    """What a child measures of itself, in bytes."""
-    command = [sys.executable, "-m", "bench", "memory", *argv, "--child", what]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    """What a child measures of itself, in bytes. Raises Failed."""
+    return json.loads(told_by("-m", "bench", "memory", *argv, "--child", what).splitlines()[-1])
 
 
 def training_figures(found: Sequence[dict[str, float]]) -> list[Figure]:
@@ -90,6 +90,12 @@ def training_figures(found: Sequence[dict[str, float]]) -> list[Figure]:
             wanted=WANTED,
         ),
     ]
+
+
+def method_figure(name: str, found: Sequence[dict[str, float]]) -> Figure:
+    """A method's peak, with what was there before it was called."""
+    note = f"of it {found[0]['before'] / 1e6:.0f} MB libraries, network and images before the call"
+    return Figure(f"{name}: peak resident", tuple(each["peak"] / 1e6 for each in found), "MB", note=note)
 
 
 def train_here(asked: argparse.Namespace) -> dict[str, float]:
@@ -156,20 +162,10 @@ def computed_bytes(dataset: Dataset, model: str, batch: int, precision: str) -> 
 def draw_here(name: str, asked: argparse.Namespace) -> dict[str, float]:
     """Draw a method's picture as its command does by default; the peak, and what was there before."""
     network, dataset = untrained(asked.model), _images(asked)
-    image = next(iter(dataset.test.images.batches([torch.tensor([IMAGE_NUMBER])]))).float() / 255
     method = METHODS[name].load()
-    given: dict[str, dict[str, Any]] = {
-        "filters": {},
-        "maps": {"layer": LAYER, "image": image},
-        "attribute": {"image": image},
-        "maximize": {"layer": LAYER, "dataset": dataset},
-        "invert": {"layer": LAYER, "image": image, "dataset": dataset},
-        "dream": {"layer": LAYER, "image": image},
-        "reconstruct": {"layer": LAYER, "image": image},
-        "top-images": {"layer": LAYER, "dataset": dataset},
-    }
+    needs = given(method, dataset)
     before = psutil.Process().memory_info().rss
-    method(network, **given[name])
+    method(network, **needs)
     return {"peak": peak_bytes(), "before": before}
 
 

@@ -15,22 +15,29 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from convscope.data.decode import read_size
-from convscope.data.listing import list_images
+from convscope.data.decode import ENDINGS, read_size
 from convscope.data.memory import dataset_in_memory
 from convscope.types import Dataset
 
 
 def pack(folder: Path, target: Path) -> None:
-    """Write the class folders' images to a file that ends in .npz; all must be squares of one size."""
-    listing = list_images(folder)
-    found: dict[str, np.ndarray] = {"classes": np.array(listing.class_names)}
-    for name, half in (("train", listing.train), ("test", listing.test)):
-        files = [Path(path).read_bytes() for path in half.paths]
-        found[f"{name}_bytes"] = np.frombuffer(b"".join(files), np.uint8)
-        found[f"{name}_lengths"] = np.array([len(file) for file in files], np.int32)
-        found[f"{name}_labels"] = half.labels
-    found["side"] = np.array(read_size(listing.train.paths[0])[0], np.int32)
+    """Write the images of train/CLASS/ and test/CLASS/, squares of one size, to a file that ends in .npz."""
+    classes = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
+    found: dict[str, np.ndarray] = {"classes": np.array(classes)}
+    side = 0
+    for half in ("train", "test"):
+        paths = [
+            (path, label)
+            for label, name in enumerate(classes)
+            for path in sorted((folder / half / name).iterdir())
+            if path.suffix.lower() in ENDINGS
+        ]
+        files = [path.read_bytes() for path, _ in paths]
+        found[f"{half}_bytes"] = np.frombuffer(b"".join(files), np.uint8)
+        found[f"{half}_lengths"] = np.array([len(file) for file in files], np.int32)
+        found[f"{half}_labels"] = np.array([label for _, label in paths], np.int64)
+        side = read_size(paths[0][0])[0]
+    found["side"] = np.array(side, np.int32)
     np.savez_compressed(target, allow_pickle=False, **found)  # pyright: ignore[reportArgumentType]
 
 
@@ -51,4 +58,4 @@ def _half(held: Mapping[str, np.ndarray], name: str, side: int) -> tuple[Tensor,
         image = np.array(Image.open(io.BytesIO(data[start:end])).convert("RGB"))  # (side, side, 3)
         pixels[number] = torch.from_numpy(image).permute(2, 0, 1)
         start = end
-    return pixels, torch.from_numpy(held[f"{name}_labels"].astype(np.int64))
+    return pixels, torch.from_numpy(held[f"{name}_labels"])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from bench.figures import Figure
+from bench.given import given
 from bench.top_images import untrained
 from convscope.methods import METHODS
 from convscope.types import Dataset, Network, Picture
@@ -21,30 +22,29 @@ ROUNDING = 1e-3
 CLIMBED = 0.05
 """The same for pictures that are climbed to in steps, each of which amplifies the rounding of those before."""
 
-LAYER, IMAGES = "conv3", 500
+KNOBS: Mapping[str, dict[str, Any]] = {
+    "attribute": {"how": "input-x-gradient"},
+    "maximize": {"channel": [0, 1], "steps": 4},
+    "invert": {"steps": 4},
+    "dream": {"octaves": 1, "steps": 2},
+    "top-images": {"channel": [0, 1]},
+}
+"""How the methods are made quick; the others are as their commands have them."""
 
 
 def parity(model: str, dataset: Dataset, device: torch.device) -> list[Figure]:
     """For every method, the largest difference of a value as a share of the largest value, in fp32 without TF32."""
     here = untrained(model)
     there = Network(**{**vars(here), "model": copy.deepcopy(here.model).to(device)})
-    image = next(iter(dataset.test.images.batches([torch.tensor([0])]))).float() / 255
-    drawn: Mapping[str, tuple[dict[str, Any], float]] = {
-        "filters": ({}, ROUNDING),
-        "maps": ({"layer": LAYER, "image": image}, ROUNDING),
-        "attribute": ({"image": image, "how": "input-x-gradient"}, ROUNDING),
-        "reconstruct": ({"layer": LAYER, "image": image}, ROUNDING),
-        "maximize": ({"layer": LAYER, "channel": [0, 1], "steps": 4}, CLIMBED),
-        "invert": ({"layer": LAYER, "image": image, "steps": 4}, CLIMBED),
-        "dream": ({"layer": LAYER, "image": image, "octaves": 1, "steps": 2}, CLIMBED),
-        "top-images": ({"layer": LAYER, "channel": [0, 1], "dataset": dataset}, ROUNDING),
-    }
     figures: list[Figure] = []
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
-        for name, (given, allowed) in drawn.items():
-            figures.append(compared(name, partial(METHODS[name].load(), **given), here, there, allowed))
+        for name, entry in METHODS.items():
+            method = entry.load()
+            knobs = KNOBS.get(name, {})
+            draw = partial(method, **given(method, dataset), **knobs)
+            figures.append(compared(name, draw, here, there, CLIMBED if "steps" in knobs else ROUNDING))
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
     return figures

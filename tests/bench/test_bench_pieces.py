@@ -1,3 +1,5 @@
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -6,13 +8,15 @@ from torch import nn
 
 from bench import gpu, overheads
 from bench.accuracy import on_the_way, once
+from bench.given import given
 from bench.memory import computed_bytes, peak_bytes, training_figures
 from bench.overheads import Failed, attempt, first_step, shares, told_by
 from bench.packed import pack, unpack
-from bench.parity import compared
+from bench.parity import KNOBS, compared
 from bench.served import page, serving
 from bench.top_images import noise
 from convscope.data import load_dataset
+from convscope.methods import METHODS
 from convscope.models import build_model
 from convscope.types import Event, Network, Picture
 from tests.web.served import CONFIG, START, end_event, train_event, write_run
@@ -123,6 +127,14 @@ def test_a_packed_folder_is_the_folder(tmp_path):
     assert found.fingerprint == expected.fingerprint
     assert found.class_names == ("cat", "dog")
     assert found.train.images.shape == (6, 3, 8, 8)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_given_what_it_needs(name):
+    method = METHODS[name].load()
+    knobs = KNOBS.get(name, {})
+    inspect.signature(method).bind("a network", **given(method, noise(10)), **knobs)
+    assert ("dataset" in given(method, noise(10))) == ("dataset" in inspect.signature(method).parameters)
 
 
 def tiny(weight):

@@ -136,6 +136,7 @@ def _opened(path: Path) -> Generator[tuple[tarfile.TarFile, _Careful]]:
         raise DataError(f"cannot read shard {path}: {error.strerror or error}") from error
     with file:
         start = file.read_at(0, 6)
+        file.seek(0)
         if start.startswith(COMPRESSED):
             raise DataError(
                 f"shard {path} is compressed, and images are read from its middle; unpack it to a plain .tar"
