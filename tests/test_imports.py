@@ -8,7 +8,18 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "convscope"
 
 RANKS = [
-    {"errors", "types", "tables", "durable", "paint", "relu_rules", "batched_backward", "thinning"},
+    {
+        "errors",
+        "types",
+        "tables",
+        "durable",
+        "paint",
+        "relu_rules",
+        "batched_backward",
+        "thinning",
+        "ranks",
+        "rank_watch",
+    },
     {"data", "models", "hooks"},
     {"training", "methods"},
     {"film"},

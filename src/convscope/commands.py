@@ -25,8 +25,8 @@ from convscope.tables import look_up
 WITH_BUDGET = ("budget", "layer", "dataset", "seed", "subject", "data", "output")
 """The flags of maximize that go with --budget."""
 
-GIVEN = ("progress", "store")
-"""Keyword parameters that no flag sets: the terminal's progress, and the run's folder."""
+GIVEN = ("progress", "store", "ranks")
+"""Keyword parameters that no flag sets: the terminal's progress, the run's folder, and the processes of torchrun."""
 
 HELP = {
     "layer": "The layer (see: convscope layers), or conv1 ... conv5; otherwise the first convolution, or the method's"
@@ -108,6 +108,8 @@ def _flag_type(annotation: Any) -> Any:
 def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dict[str, Any]) -> None:
     """Open the network, fill the method's needs, draw, and save."""
     method = METHODS[name].load()
+    from convscope.ranks import join_ranks
+
     output: Output = values.get("output", DEFAULT_OUTPUT)
     out: Path | None = values.get("out")
     if out and out.suffix.lower() != ".png":  # told before anything is drawn
@@ -125,9 +127,14 @@ def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dic
     given |= {need: _need(need, method, subject, values, output) for need in needs}
     keywords = inspect.signature(method).parameters
     given |= {"store": subject.path} if "store" in keywords and subject.path else {}
-    with show_work(quiet=output.quiet) as progress:
-        given |= {"progress": progress} if "progress" in keywords else {}
-        picture = method(subject.network, **given)
+    with join_ranks() as ranks:
+        if not ranks.alone and "ranks" not in keywords:
+            raise UsageError(f"{name} is drawn by one process; several can share top-images")
+        with show_work(quiet=output.quiet or not ranks.leads) as progress:
+            given |= {key: value for key, value in (("progress", progress), ("ranks", ranks)) if key in keywords}
+            picture = method(subject.network, **given)
+    if not ranks.leads:
+        return
     if "image" in needs:
         picture = replace(picture, name=f"{picture.name}-image-{Path(values.get('image', '0')).stem}")
     path = save_picture(subject, picture, out)

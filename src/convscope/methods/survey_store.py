@@ -18,6 +18,7 @@ from convscope.durable import replace_file, to_json
 from convscope.errors import ResourceError
 from convscope.methods.survey import Half, half_of, resolved_layers, survey
 from convscope.methods.tally import LayerSurvey
+from convscope.ranks import ALONE, Ranks
 from convscope.types import Dataset, Network, Progress, no_progress
 
 FORMAT = 2  # counted up when what a survey holds changes
@@ -33,17 +34,19 @@ def stored_survey(
     count: int = 9,
     split: Half = "train",
     progress: Progress = no_progress,
+    ranks: Ranks = ALONE,
 ) -> dict[str, LayerSurvey]:
     """The survey of each layer, by dotted name: what `store` holds of these images and weights, and the rest anew.
 
     The rest is added to the folder `store`/survey, which is made when it is missing. What is damaged, of other
     images or weights, or of fewer images a channel is made anew. With `store` None nothing is read or written.
+    Several ranks share what is made anew; the leader writes it, and all see the folder.
     Raises what `survey` raises, and ResourceError where the disk refuses.
     """
     half_of(dataset, split)
     names = resolved_layers(network, layers)
     if store is None or count < 1:
-        return survey(network, dataset, names, count=count, split=split, progress=progress)
+        return survey(network, dataset, names, count=count, split=split, progress=progress, ranks=ranks)
     about = {
         "format": FORMAT,
         "dataset": dataset.fingerprint,
@@ -56,9 +59,10 @@ def stored_survey(
     kept = record.get("count", 0)
     if kept < count or {key: record.get(key) for key in about} != about:
         held, kept = {}, max(count, STORED)
-    if missing := [name for name in names if name not in held]:
-        held |= survey(network, dataset, missing, count=kept, split=split, progress=progress)
-        save_survey(folder, held, {**about, "count": kept})
+    if missing := [name for name in names if ranks.agree(name not in held)[0]]:
+        held |= survey(network, dataset, missing, count=kept, split=split, progress=progress, ranks=ranks)
+        if ranks.leads:
+            save_survey(folder, held, {**about, "count": kept})
     return {name: held[name].first(count) for name in names}
 
 

@@ -23,6 +23,7 @@ from convscope.methods.survey import Half, check_images, half_of
 from convscope.methods.survey_store import stored_survey
 from convscope.methods.tally import LayerSurvey
 from convscope.paint import PAPER
+from convscope.ranks import ALONE, Ranks
 from convscope.relu_rules import RULES, Rule
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
@@ -43,6 +44,7 @@ def top_images(
     split: Half = "train",
     store: Path | None = None,
     progress: Progress = no_progress,
+    ranks: Ranks = ALONE,
 ) -> Picture:
     """The images and positions of a dataset that excite each channel most: a row of tiles for each channel.
 
@@ -75,6 +77,8 @@ def top_images(
         The half of the dataset that is searched: train or test.
     store
         A folder in which the survey of the dataset is kept and looked for.
+    ranks
+        The processes that share the images; each gets the whole picture.
 
     >>> from torch import nn
     >>> from convscope.data import load_dataset
@@ -96,7 +100,9 @@ def top_images(
     chosen = choose_channels(channel, available, layer=layer, most=16, class_names=network.class_names)
     if reconstructions:
         met_relus(network, name, first, rule)
-    found = stored_survey(network, dataset, [name], store=store, count=count, split=split, progress=progress)[name]
+    found = stored_survey(
+        network, dataset, [name], store=store, count=count, split=split, progress=progress, ranks=ranks
+    )[name]
     columns = found.images.shape[1]
     wanted, places = np.unique(found.images[chosen], return_inverse=True)
     distinct = next(iter(half.images.batches([torch.from_numpy(wanted)]))).float() / 255
