@@ -49,7 +49,7 @@ class Dataset:
     class_names: tuple[str, ...]
     mean: tuple[float, float, float]  # of the training images, in [0, 1]
     std: tuple[float, float, float]
-    fingerprint: str  # SHA-256 over every pixel and label, in hexadecimal
+    fingerprint: str  # SHA-256 over every pixel and label; of a very large set: names, lengths, labels and a sample
     source: str  # where the images came from, in words
     mirror: bool = True  # a mirrored image is still of its class (not so for digits)
     skipped: tuple[str, ...] = ()  # unreadable images left out on request

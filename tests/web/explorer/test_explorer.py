@@ -205,6 +205,7 @@ def test_a_layer_is_a_table_of_its_channels(client: httpx.Client):
     assert [row["favourite"] for row in told["rows"]] == expected.selective_class.tolist()
     assert [row["share_active"] for row in told["rows"]] == pytest.approx(1 - expected.shares_of_zeros, rel=1e-5)
     assert told["pictures"] == ["pattern", "top-image", "filter"]
+    assert told["there"] == {"pattern": 1.0, "top-image": 1.0, "filter": 1.0}
     assert client.get("/api/layers/1").json()["pictures"] == ["pattern", "top-image"]
 
 
@@ -263,6 +264,7 @@ def test_what_removing_a_channel_does(client: httpx.Client):
     assert told["accuracy"] == expected.accuracy[0].tolist()
     assert told["accuracy_before"] == expected.accuracy_before.tolist()
     assert told["loss_change"] == pytest.approx(expected.loss_change[0], rel=1e-5)
+    assert (told["images"], told["of"]) == (12, 12)
 
 
 def test_a_class_has_images_and_channels(client: httpx.Client):
@@ -398,6 +400,8 @@ def test_a_network_without_a_run_looks_at_a_folder_of_images(tmp_path: Path):
 def test_a_network_with_no_images_at_all_is_still_shown(tmp_path: Path):
     with exploring(tiny_explorer(tmp_path, dataset=None)) as client:
         assert client.get("/api/network").json()["dataset"] is None
+        first = client.get("/api/layers/2").json()  # what is there at once comes first
+        assert first["there"]["pattern"] == 1 or first["pictures"] == ["filter", "pattern"]
         assert client.get("/api/images").json() == {"split": "uploaded", "total": 0, "images": [], "waiting": False}
         assert client.get("/api/layers/2/channels/1/top-image.png").status_code == 404
         wait_for(client, "/api/layers/2", lambda told: all(told["drawn_steps"]))

@@ -30,6 +30,7 @@ def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     explorer = tiny_explorer(tmp_path_factory.mktemp("explored"))
     with serving_app(explorer.app, explorer.close, posts=POSTS) as address:
         yield address
+    explorer.join()  # torch must not outlive Python
 
 
 @pytest.fixture(scope="module")

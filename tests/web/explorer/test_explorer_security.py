@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.requests import Request
 from starlette.routing import Route
+from torch import nn
 
 from convscope.web import guard
+from convscope.web.explorer.answers import picture_answer
 from convscope.web.explorer.routes import POSTS, Explorer
-from tests.web.strangers import FOREIGN_HOSTS, FOREIGN_ORIGINS, HOST, METHODS, PORT, TOKEN, ask, cookie
-from tests.web.tiny_explorer import tiny_explorer
+from tests.web.served import opened
+from tests.web.strangers import (
+    FOREIGN_HOSTS,
+    FOREIGN_ORIGINS,
+    HOST,
+    INJECTIONS,
+    METHODS,
+    PORT,
+    TOKEN,
+    ask,
+    cookie,
+)  # fmt: skip
+from tests.web.tiny_explorer import tiny_explorer, tiny_network
 
 # The explorer's lanes are stopped wherever they are, also while a file is being opened.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -60,7 +83,7 @@ def addresses(explorer: Explorer) -> list[tuple[str, str]]:
 def test_every_route_refuses_whoever_is_not_its_page(explorer: Explorer):
     known = {**cookie(explorer.app), **OWN}
     asked = [*addresses(explorer), ("GET", "/nothing")]
-    assert len(asked) > 28
+    assert len(asked) > 31
 
     def status(method: str, path: str, headers: dict[str, str]) -> int:
         return ask(explorer.app, path, headers, method=method, posts=POSTS).status_code
@@ -152,3 +175,75 @@ def test_a_name_that_is_none_is_told_in_one_line(explorer: Explorer, place: str)
 def test_what_is_out_of_range_is_told_in_one_line(explorer: Explorer, path: str, status: int, told: str):
     answer = ask(explorer.app, path, cookie(explorer.app))
     assert (answer.status_code, answer.json()["error"]) == (status, told)
+
+
+def test_hostile_names_stay_text_in_answers_and_headers(tmp_path: Path):
+    """Classes, files and runs of a hundred hostile names: in JSON as they are, in headers and commands harmless."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    files = sorted({each.replace("/", "_").replace("\0", "")[:80].lstrip(".") + ".png" for each in INJECTIONS})
+    for name in files:
+        (folder / name).write_bytes(png(np.zeros((8, 8, 3), np.uint8)))
+    network = tiny_network()
+    head = nn.Linear(4, len(INJECTIONS))
+    network.model[6] = head.eval()  # pyright: ignore
+    network = replace(network, class_names=tuple(INJECTIONS), name=INJECTIONS[0])
+    explorer = tiny_explorer(
+        tmp_path / "store",
+        network=network,
+        dataset=None,
+        images=folder,
+        arguments=[INJECTIONS[50], "--x", INJECTIONS[90]],
+    )
+    try:
+        known = cookie(explorer.app)
+        told = ask(explorer.app, "/api/network", known)
+        assert told.headers["content-type"] == "application/json"
+        assert told.json()["classes"] == INJECTIONS
+        page = ask(explorer.app, "/", known).text
+        assert not any(each in page for each in INJECTIONS if "ran" in each)
+        for number in range(len(files)):
+            image = ask(explorer.app, f"/api/images/folder-{number}", known)
+            assert image.headers["content-type"] == "application/json"
+            assert Path(image.json()["name"]).name == image.json()["name"]
+            unit = ask(explorer.app, f"/api/images/folder-{number}/units/2/1/0,0", known).json()
+            words = shlex.split(unit["command"])
+            assert words[:5] == ["convscope", "reconstruct", INJECTIONS[50], "--x", INJECTIONS[90]]
+            assert f"{folder}/{image.json()['name']}" in words
+        for number in range(0, len(INJECTIONS), 7):
+            command = ask(explorer.app, f"/api/classes/{number}", known).json()["commands"]["pattern"]
+            assert shlex.split(command)[-4:] == ["--layer", "6", "--channel", str(number)]
+    finally:
+        explorer.close()
+
+
+@pytest.mark.parametrize("name", INJECTIONS)
+def test_a_header_takes_no_hostile_name(name: str):
+    request = Request({"type": "http", "query_string": b"download=1", "headers": []})
+    header = picture_answer(request, b"", name).headers["content-disposition"]
+    assert re.fullmatch(r'attachment; filename="[A-Za-z0-9_.-]{0,100}\.png"', header)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_within_seconds_though_pages_are_open(tmp_path: Path, number: int):
+    code = (
+        "from pathlib import Path; import sys; from tests.web.tiny_explorer import *; "
+        "from convscope.web.explorer.explore import explore; "
+        "explore(tiny_network(), Path(sys.argv[1]), tiny_dataset(), port=0, open_browser=False, "
+        "say=lambda text: print(text, flush=True), warn=lambda text: None)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        with opened(address) as client, ExitStack() as streams:
+            for _ in range(20):
+                answer = streams.enter_context(client.stream("GET", "/api/stream"))
+                assert answer.status_code == 200
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=5)
+        assert (process.returncode, errors) == (0, "")

@@ -7,16 +7,18 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import Response
 
 from convscope.errors import UsageError
 from convscope.relu_rules import RULES, Rule
-from convscope.types import Network
+from convscope.types import Network, Progress
 from convscope.web.answers import as_json, whole_number
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.looks import Drawn
 from convscope.web.explorer.pictures import bare_png, whole_png
+from convscope.web.explorer.stream import Stream
 from convscope.web.explorer.work import Lane
 
 Value = TypeVar("Value")
@@ -25,8 +27,9 @@ Value = TypeVar("Value")
 class Desk:
     """Takes what pages ask for to the thread that computes it."""
 
-    def __init__(self, explored: Explored, network: Network) -> None:
+    def __init__(self, explored: Explored, network: Network, stream: Stream) -> None:
         self.explored = explored
+        self._stream = stream
         self._clicks = Lane(network, name="clicks")
         self._asked = Lane(network, name="asked")
 
@@ -38,9 +41,23 @@ class Desk:
         """What may take seconds, beside what is wanted at once."""
         return await self._asked.do(work, gone=request.is_disconnected)
 
-    def prepare(self, click: Callable[[Network], object]) -> None:
-        """Do this before the first click."""
+    async def find(self, work: Callable[[], Value]) -> Value:
+        """What takes no network, and so need not wait for what does."""
+        return await run_sync(work)
+
+    def telling(self, what: str) -> Progress:
+        """What `ask` gives to long work: pages see how far it is, and what is asked meanwhile is done in between."""
+
+        def tell(_: str, done: int, total: int | None) -> None:
+            self._stream.progress(what, done, total)
+            self._asked.catch_up()
+
+        return tell
+
+    def prepare(self, click: Callable[[Network], object], question: Callable[[Network], object]) -> None:
+        """Do these before the first click and the first question."""
         self._clicks.put(click)
+        self._asked.put(question)
 
     async def order(self, work: Callable[[Network], object], *, patience: float = 0.0) -> None:
         """What is to be found, though the answer waits for it no longer than so many seconds."""
@@ -87,11 +104,15 @@ def waiting() -> Response:
     return as_json({"waiting": True}, status=202)
 
 
-def drawn_answer(request: Request, drawn: Drawn, *, name: str = "") -> Response:
+async def drawn_answer(desk: Desk, request: Request, drawn: Drawn, *, name: str = "") -> Response:
     """A tile for the page, or the whole picture with captions to keep."""
-    download = "download" in request.query_params
-    data = whole_png(drawn.picture, drawn.command) if download else bare_png(drawn.picture, [drawn.tile])
-    return picture_answer(request, data, name or drawn.picture.name)
+
+    def paint() -> bytes:
+        if "download" in request.query_params:
+            return whole_png(drawn.picture, drawn.command)
+        return bare_png(drawn.picture, [drawn.tile])
+
+    return picture_answer(request, await desk.find(paint), name or drawn.picture.name)
 
 
 def picture_answer(request: Request, data: bytes, name: str, *, kind: str = "png") -> Response:

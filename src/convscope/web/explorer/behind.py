@@ -121,8 +121,9 @@ class Behind:
         for work in (self._predict, self._survey, self._draw_all):
             try:
                 work(network)
-            except ConvscopeError as error:
-                self._warn(f"the explorer goes on without some of its results: {error}")
+            except Exception as error:  # whatever it is, the rest can still be found
+                said = error if isinstance(error, ConvscopeError) else f"unforeseen {type(error).__name__}: {error}"
+                self._warn(f"the explorer goes on without some of its results: {said}")
 
     def _predict(self, network: Network) -> None:
         """The probabilities of the test images."""

@@ -80,7 +80,7 @@ class ChannelRoutes:
         name = f"maximize-{slug(layer, channel)}"
         if "download" in request.query_params:
             drawn = await self._desk.click(request, lambda network: self._patterns.alone(network, layer, channel))
-            return drawn_answer(request, drawn, name=name) if drawn else waiting()
+            return await drawn_answer(self._desk, request, drawn, name=name) if drawn else waiting()
         data = await self._desk.click(request, lambda network: self._patterns.png(network, layer, channel))
         return picture_answer(request, data, name) if data else waiting()
 
@@ -88,7 +88,7 @@ class ChannelRoutes:
         """A channel's filter."""
         layer, channel = self._desk.layer_and_channel(request)
         drawn = await self._desk.click(request, lambda network: self._channels.filter(network, layer, channel))
-        return drawn_answer(request, drawn)
+        return await drawn_answer(self._desk, request, drawn)
 
     async def send_top_image(self, request: Request) -> Response:
         """The patch that excites a channel most."""
@@ -100,14 +100,19 @@ class ChannelRoutes:
         """The nine patches that excite a channel most, and what of each carried the signal."""
         layer, channel = self._desk.layer_and_channel(request)
         rule = read_rule(request, "guided")
-        drawn = await self._desk.ask(request, lambda network: self._tops.picture(network, layer, channel, rule))
-        return _whole(request, drawn) if drawn else waiting()
+        if not self._tops.are_found(layer):
+            return waiting()
+        tell = self._desk.telling(f"top images of {layer} {channel}")
+        drawn = await self._desk.ask(request, lambda network: self._tops.picture(network, layer, channel, rule, tell))
+        return await self._whole(request, drawn) if drawn else waiting()
 
     async def send_variants(self, request: Request) -> Response:
         """Patterns of a channel that are unlike each other."""
         layer, channel = self._desk.layer_and_channel(request)
-        return _whole(
-            request, await self._desk.ask(request, lambda network: self._channels.variants(network, layer, channel))
+        tell = self._desk.telling(f"variants of {layer} {channel}")
+        return await self._whole(
+            request,
+            await self._desk.ask(request, lambda network: self._channels.variants(network, layer, channel, tell)),
         )
 
     async def tell_film(self, request: Request) -> Response:
@@ -130,8 +135,9 @@ class ChannelRoutes:
     async def tell_ablation(self, request: Request) -> Response:
         """What the network loses without a channel."""
         layer, channel = self._desk.layer_and_channel(request)
+        tell = self._desk.telling(f"ablation of {layer} {channel}")
         return as_json(
-            await self._desk.ask(request, lambda network: self._channels.ablation(network, layer, channel))
+            await self._desk.ask(request, lambda network: self._channels.ablation(network, layer, channel, tell))
         )
 
     async def tell_class(self, request: Request) -> Response:
@@ -169,9 +175,11 @@ class ChannelRoutes:
     def _target(self, request: Request) -> int:
         return self._desk.explored.target(request.path_params["target"])
 
+    async def _whole(self, request: Request, drawn: Drawn) -> Response:
+        """All of a picture with its captions, for which there is no page without them."""
 
-def _whole(request: Request, drawn: Drawn) -> Response:
-    """All of a picture with its captions, for which there is no page without them."""
-    download = "download" in request.query_params
-    data = whole_png(drawn.picture, drawn.command) if download else png_bytes(drawn.picture)
-    return picture_answer(request, data, drawn.picture.name)
+        def paint() -> bytes:
+            download = "download" in request.query_params
+            return whole_png(drawn.picture, drawn.command) if download else png_bytes(drawn.picture)
+
+        return picture_answer(request, await self._desk.find(paint), drawn.picture.name)

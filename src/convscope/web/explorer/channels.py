@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +16,7 @@ from convscope.methods.layer_table import ChannelRow, make_layer_table
 from convscope.methods.maximize import maximize
 from convscope.methods.tally import LayerSurvey
 from convscope.methods.top_images import SELECTIVE
-from convscope.types import Network
+from convscope.types import Network, Progress
 from convscope.web.dashboard.run_answers import Missing
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.explored import Explored
@@ -26,6 +28,10 @@ from convscope.web.explorer.tops import TopImages
 KEPT_BYTES = 200_000_000
 VARIANTS = 4
 STRONGEST = 8
+
+ABLATION_LEAST = 100
+ABLATION_PIXELS = 400 * 32 * 32
+"""A channel is removed for so many test images as have these pixels in all: a second or two of one processor."""
 
 
 class Channels:
@@ -56,7 +62,7 @@ class Channels:
             "shape": described["shape"],
             "rows": rows or None,
             "drawn_steps": drawn,
-            "pictures": self._pictures(layer),
+            **self._pictures(layer, drawn),
             "commands": {
                 "pattern": self._explored.command("maximize", layer=layer, channel="all"),
                 "top-image": self._explored.command("top-images", layer=layer, channel="all"),
@@ -64,19 +70,22 @@ class Channels:
             },
         }
 
-    def _pictures(self, layer: str) -> list[str]:
-        """What a channel of the layer can be shown as."""
+    def _pictures(self, layer: str, drawn: Sequence[int]) -> dict[str, Any]:
+        """What a channel can be shown as, and the share that is there; what is whole by now comes first."""
         described = self._explored.by_name[layer]
-        found = ["pattern"]
-        found += ["top-image"] if self._explored.surveyed is not None else []
-        found += ["filter"] if "Conv" in described["kind"] and not described["block"] else []
-        return found
+        there = {"pattern": sum(map(bool, drawn)) / max(1, len(drawn))}
+        if self._explored.surveyed is not None:
+            there["top-image"] = float(layer in self._behind.surveys)
+        if "Conv" in described["kind"] and not described["block"]:
+            there["filter"] = 1.0
+        return {"pictures": sorted(there, key=lambda name: there[name] < 1), "there": there}
 
     def describe(self, network: Network, layer: str, channel: int) -> dict[str, Any]:
         """One channel's evidence but for what takes long; its connections are None until they are found."""
         explored = self._explored
         self._behind.look_at(layer)
-        survey, drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)[channel]
+        survey, steps_drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)
+        drawn = steps_drawn[channel]
         if survey is None:
             self._behind.want_survey(layer)
         links = self.links(layer, channel)
@@ -93,7 +102,7 @@ class Channels:
             "incoming": links and [asdict(each) for each in links.incoming],
             "outgoing": links and [asdict(each) for each in links.outgoing],
             "notes": list(links.notes) if links else [],
-            "pictures": self._pictures(layer),
+            "pictures": self._pictures(layer, steps_drawn)["pictures"],
             "commands": {
                 "pattern": explored.command("maximize", **named),
                 "variants": explored.command("maximize", **named, variants=VARIANTS),
@@ -117,7 +126,7 @@ class Channels:
 
     def filter(self, network: Network, layer: str, channel: int) -> Drawn:
         """A channel's filter: the first convolution's as an image, the strongest slice of a deeper one."""
-        if "filter" not in self._pictures(layer):
+        if "filter" not in self._pictures(layer, ())["pictures"]:
             raise Missing(f"{layer} is no convolution, so it has no filters")
         picture = self._kept.get(
             (layer, channel, "filter"),
@@ -126,22 +135,25 @@ class Channels:
         )
         return Drawn(picture, 0, self._explored.command("filters", layer=layer, channel=channel, inputs=9))
 
-    def variants(self, network: Network, layer: str, channel: int) -> Drawn:
+    def variants(self, network: Network, layer: str, channel: int, progress: Progress) -> Drawn:
         """Patterns of one channel that are unlike each other."""
         picture = self._kept.get(
             (layer, channel, "variants"),
-            lambda: maximize(network, layer, channel, self._explored.surveyed, variants=VARIANTS),
+            lambda: maximize(network, layer, channel, self._explored.surveyed, variants=VARIANTS, progress=progress),
             size=lambda picture: picture.values.nbytes,
         )
         return Drawn(picture, 0, self._explored.command("maximize", layer=layer, channel=channel, variants=VARIANTS))
 
-    def ablation(self, network: Network, layer: str, channel: int) -> dict[str, Any]:
-        """What the network loses without a channel."""
+    def ablation(self, network: Network, layer: str, channel: int, progress: Progress) -> dict[str, Any]:
+        """What the network loses without a channel, over some of the test images, which it says."""
         dataset = self._explored.images_with_labels()
+        count = max(ABLATION_LEAST, ABLATION_PIXELS // math.prod(self._explored.input_size))
 
         def make() -> dict[str, Any]:
-            found = ablate(network, layer, channel, dataset)
+            found = ablate(network, layer, channel, dataset, count=count, progress=progress)
             return {
+                "images": int(found.counts.sum()),
+                "of": len(dataset.test.labels),
                 "classes": list(dataset.class_names),
                 "removed_at": found.removed_at,
                 "accuracy_before": found.accuracy_before.tolist(),

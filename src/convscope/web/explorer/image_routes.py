@@ -62,10 +62,10 @@ class ImageRoutes:
         offset = whole_number(request, "offset", 0, range(10**9))
         count = whole_number(request, "count", 60, range(1, MOST_IMAGES + 1))
 
-        def find(network: Network) -> object:
+        def find() -> object:
             return self._classes.browse(split, target=target, mistakes=mistakes, offset=offset, count=count)
 
-        return as_json(await self._desk.click(request, find))
+        return as_json(await self._desk.find(find))
 
     async def take(self, request: Request) -> Response:
         """Keep an image that a person brings."""
@@ -76,11 +76,11 @@ class ImageRoutes:
         """An image as the network takes it."""
         image = request.path_params["image"]
 
-        def draw(network: Network) -> bytes:
+        def draw() -> bytes:
             pixels = self._explored.gallery.pixels(image).mul(255).round().byte()
             return encode_png(np.ascontiguousarray(pixels.expand(3, -1, -1).permute(1, 2, 0).numpy()))
 
-        return picture_answer(request, await self._desk.click(request, draw), image)
+        return picture_answer(request, await self._desk.find(draw), image)
 
     async def describe(self, request: Request) -> Response:
         """What the network says of an image."""
@@ -125,7 +125,7 @@ class ImageRoutes:
         if "download" not in request.query_params:
             return picture_answer(request, unit.png, named)
         whole = await self._desk.click(request, lambda network: self._looks.whole_unit(network, *which))
-        return picture_answer(request, whole_png(whole, unit.command), named)
+        return picture_answer(request, await self._desk.find(lambda: whole_png(whole, unit.command)), named)
 
     async def tell_unit(self, request: Request) -> Response:
         """The same in numbers."""
@@ -154,8 +154,8 @@ class ImageRoutes:
         drawn = await self._draw_attribution(request)
         name = f"{drawn.picture.name}-{request.path_params['image']}"
         if "download" in request.query_params:
-            return drawn_answer(request, drawn, name=name)
-        return picture_answer(request, encode_png(draw_heat(drawn.picture)), name)
+            return await drawn_answer(self._desk, request, drawn, name=name)
+        return picture_answer(request, await self._desk.find(lambda: encode_png(draw_heat(drawn.picture))), name)
 
     async def tell_attribution(self, request: Request) -> Response:
         """The same in numbers."""
@@ -172,4 +172,7 @@ class ImageRoutes:
     async def send_decisive(self, request: Request) -> Response:
         """The channels whose removal changes the answer most."""
         image, target = request.path_params["image"], self._desk.target(request)
-        return as_json(await self._desk.ask(request, lambda network: self._looks.decisive(network, image, target)))
+        tell = self._desk.telling(f"decisive for {image}")
+        return as_json(
+            await self._desk.ask(request, lambda network: self._looks.decisive(network, image, target, tell))
+        )

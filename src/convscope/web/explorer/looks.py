@@ -22,7 +22,7 @@ from convscope.methods.projection import Recorded, record_pass
 from convscope.methods.reconstruct import RULE_WORDS, reconstruct, reconstruct_one, rule_reading
 from convscope.paint import colours
 from convscope.relu_rules import Rule
-from convscope.types import Network, Picture
+from convscope.types import Network, Picture, Progress
 from convscope.web.dashboard.run_answers import Missing
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.pictures import draw_sheet, encode_png, record_maps
@@ -73,6 +73,12 @@ class Looks:
         with suppress(ConvscopeError):
             reconstruct_one(record_pass(network, layers[0], image[None], rule="gradient"), 0, (0, 0))
             draw_sheet(record_maps(network, layers[0], image), 0, 1, 1)
+
+    def prepare_questions(self, network: Network) -> None:
+        """The same for what may take seconds."""
+        image = torch.zeros(len(network.mean), *network.input_size)
+        with suppress(ConvscopeError):
+            attribute(network, image, how="saliency")
 
     def describe(self, network: Network, image: str) -> dict[str, Any]:
         """What the network says of an image. Raises Missing."""
@@ -154,11 +160,13 @@ class Looks:
         flags = {"image": explored.gallery.argument(image), "how": how, "target": target}
         return Drawn(picture, 0, explored.command("attribute", **flags))
 
-    def decisive(self, network: Network, image: str, target: int | None) -> dict[str, Any]:
+    def decisive(self, network: Network, image: str, target: int | None, progress: Progress) -> dict[str, Any]:
         """The channels whose removal moves this image's prediction most. Raises Missing."""
         pixels = self._explored.gallery.pixels(image)
         found = self._kept.get(
-            (image, "decisive", target), lambda: find_decisive(network, pixels, target), size=lambda _: 100_000
+            (image, "decisive", target),
+            lambda: find_decisive(network, pixels, target, progress=progress),
+            size=lambda _: 100_000,
         )
         return {
             "target": found.target,

@@ -37,7 +37,7 @@ class Explorer:
     def __init__(self, explored: Explored, network: Network, *, warn: Callable[[str], None]) -> None:
         self._explored = explored
         self._stream = Stream()
-        self._desk = Desk(explored, network)
+        self._desk = Desk(explored, network, self._stream)
         self._behind = Behind(explored, network, self._stream, warn=warn)
         self._looks = Looks(explored)
         classes = Classes(explored, self._behind)
@@ -69,7 +69,7 @@ class Explorer:
     async def _compute(self, app: Starlette) -> AsyncGenerator[None]:
         """Compute as long as the server runs."""
         self._stream.open()
-        self._desk.prepare(self._looks.prepare)
+        self._desk.prepare(self._looks.prepare, self._looks.prepare_questions)
         self._behind.start()
         yield
         self.close()

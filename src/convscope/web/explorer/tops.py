@@ -13,7 +13,7 @@ from convscope.methods.tally import LayerSurvey
 from convscope.methods.top_images import top_images
 from convscope.paint import PAPER
 from convscope.relu_rules import Rule
-from convscope.types import Network
+from convscope.types import Network, Progress
 from convscope.web.dashboard.run_answers import Missing
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.explored import Explored
@@ -32,13 +32,19 @@ class TopImages:
         self._behind = behind
         self._kept = Memory(KEPT_BYTES)
 
+    def are_found(self, layer: str) -> bool:
+        """Whether the survey has found a layer's; where not, it is to. Raises Missing where there are no images."""
+        self._check_searchable()
+        found = layer in self._behind.surveys
+        if not found:
+            self._behind.want_survey(layer)
+        return found
+
     def patch_png(self, network: Network, layer: str, channel: int) -> bytes | None:
         """The patch that excites a channel most as bare pixels; some channels' are cut at once."""
-        self._check_searchable()
-        survey = self._behind.surveys.get(layer)
-        if survey is None:
-            self._behind.want_survey(layer)
+        if not self.are_found(layer):
             return None
+        survey = self._behind.surveys[layer]
         first = channel - channel % TOGETHER
         found = self._kept.get(
             (layer, first, "patches"),
@@ -47,11 +53,9 @@ class TopImages:
         )
         return found[channel - first]
 
-    def picture(self, network: Network, layer: str, channel: int, rule: Rule) -> Drawn | None:
+    def picture(self, network: Network, layer: str, channel: int, rule: Rule, progress: Progress) -> Drawn | None:
         """The patches that excite a channel most, with reconstructions by a rule; None while there is no survey."""
-        self._check_searchable()
-        if layer not in self._behind.surveys:
-            self._behind.want_survey(layer)
+        if not self.are_found(layer):
             return None
         picture = self._kept.get(
             (layer, channel, "top", rule),
@@ -63,6 +67,7 @@ class TopImages:
                 reconstructions=True,
                 rule=rule,
                 store=self._explored.store,
+                progress=progress,
             ),
             size=lambda picture: picture.values.nbytes,
         )

@@ -1,7 +1,7 @@
 // A channel: all that is known of it, on one page.
 import { element, say, sayOrHide } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
-import { change, figure, many, percent } from "../shared/words.js";
+import { change, figure, many, percent, thousands } from "../shared/words.js";
 import { api, places, tail } from "./addresses.js";
 import { barList } from "./bars.js";
 import { choiceOf, failed, section, waiting } from "./controls.js";
@@ -202,7 +202,7 @@ export function openChannel({ network, layerOf }, route) {
   }
 
   function ablation() {
-    const place = element("div", {}, waiting("Removing the channel and asking the network again …"));
+    const place = element("div", {}, waiting("Asking the network without it …"));
     const made = section("Without it", place);
     loader.add(place, async () => {
       try {
@@ -217,7 +217,7 @@ export function openChannel({ network, layerOf }, route) {
     return made;
   }
 
-  function ablationBars({ classes: names, accuracy, accuracy_before: before, counts }) {
+  function ablationBars({ classes: names, accuracy, accuracy_before: before, images, of }) {
     const rows = (names ?? network.classes).map((name, number) => ({
       name,
       href: places.class(number),
@@ -225,8 +225,8 @@ export function openChannel({ network, layerOf }, route) {
       said: `${percent(before[number])} → ${percent(accuracy[number])}`,
     }));
     const moved = rows.toSorted((one, other) => Math.abs(other.value) - Math.abs(one.value)).slice(0, 20);
-    const total = counts?.reduce((sum, each) => sum + each, 0);
-    const words = `The test accuracy on each class with the channel set to zero${total ? `, over ${many(total, "image")}` : ""}.`;
+    const over = images < of ? `a sample of ${thousands(images)} of ${thousands(of)} test images` : many(images, "test image");
+    const words = `How the accuracy on each class changes with the channel set to zero, over ${over}.`;
     return [element("p", { class: "note" }, words), barList(moved, { signed: true, top: Math.max(0.05, ...rows.map(({ value }) => Math.abs(value))) })];
   }
 

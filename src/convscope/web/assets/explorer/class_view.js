@@ -24,7 +24,7 @@ export function openClass({ network, layerOf, goTo }, route) {
   let headKey = null;
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
   const pattern = figureOf(api.class(number, "/pattern.png"), `what the network takes most for ${name}`, { waiting: "drawing the pattern …" });
-  const sections = element("div", { class: "sections" }, waiting("Looking at the images of the class …"));
+  const sections = element("div", { class: "sections" }, waiting("Asking about the class …"));
   const node = element(
     "article",
     { class: "class" },

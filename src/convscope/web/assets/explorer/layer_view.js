@@ -87,7 +87,7 @@ export function openLayer({ network, layerOf, goTo, replace }, route) {
     if (!told) return;
     const { pictures } = told;
     const shown = pictures.includes(query.show) ? query.show : pictures[0];
-    kinds.set(pictures.map((each) => [each, PICTURE_NAMES[each] ?? each]), shown);
+    kinds.set(Object.entries(PICTURE_NAMES).filter(([each]) => pictures.includes(each)), shown);
     sort.set(query.sort ?? "channel");
     kind.set(query.kind ?? "all");
     favourite.set(query.class ?? "");

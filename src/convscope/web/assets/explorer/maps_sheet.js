@@ -69,6 +69,7 @@ export class MapsSheet {
     this.#layer = layer;
     this.#selected = selected;
     this.#first = 0;
+    say(this.#words, "computing the maps …");
     try {
       const shape = await ask(api.maps(this.#image, layer));
       if (mine !== this.#asked) return;
@@ -114,7 +115,9 @@ export class MapsSheet {
     const wide = Math.max(width, least);
     this.#columns = evenColumns(this.#count, Math.floor(room / wide));
     const scale = room / (this.#columns * width);
-    this.#scale = scale >= 1 ? Math.min(Math.floor(scale), Math.max(1, Math.floor((width < TINY.below ? 60 : 160) / width))) : scale;
+    const most = Math.max(1, Math.floor((width < TINY.below ? 60 : 160) / width));
+    const whole = Math.floor(scale * devicePixelRatio) / devicePixelRatio; // pixels of the screen, not of the page
+    this.#scale = whole > 0 ? Math.min(whole, most) : scale;
   }
 
   async #draw() {
