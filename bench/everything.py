@@ -37,8 +37,13 @@ class Job:
 SMALL = "--model resnet8 --batch 32"
 
 JOBS = (
-    Job("train", "--model resnet18-7x7 --steps 100", f"{SMALL} --steps 10 --pairs 1 --matrix 256", True),
-    Job("train", "--model resnet18 --steps 10", f"{SMALL} --steps 10 --pairs 1 --matrix 256 --only ours", True),
+    Job("train", "--model resnet18-7x7 --steps 100", f"{SMALL} --steps 10 --pairs 1 --matrix 256 --tune off", True),
+    Job(
+        "train",
+        "--model resnet18 --steps 10",
+        f"{SMALL} --steps 10 --pairs 1 --matrix 256 --tune off --only ours",
+        True,
+    ),
     Job("overheads", "", "--quick --pairs 1 --clicks 4 --recipe small", True),
     Job("watched", "--pairs 3 --steps 300", "--pairs 1 --steps 20 --model resnet8"),
     Job("watch", "--pairs 3", "--pairs 1 --events 10000"),

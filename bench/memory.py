@@ -77,7 +77,12 @@ def training_figures(found: Sequence[dict[str, float]]) -> list[Figure]:
     words = " + ".join(f"{part} {found[0][part] / 1e6:.0f}" for part in parts)
     peaks = [each["peak"] for each in found]
     return [
-        Figure("training: peak resident", tuple(peak / 1e6 for peak in peaks), "MB"),
+        Figure(
+            "training: peak resident",
+            tuple(peak / 1e6 for peak in peaks),
+            "MB",
+            note=f"{found[0]['reading'] / 1e6:.0f} MB at most before it began, while the images were read",
+        ),
         Figure(
             "training: peak ÷ (computed + imported libraries)",
             tuple(peak / (computed + libraries) for peak in peaks),
@@ -110,12 +115,13 @@ def train_here(asked: argparse.Namespace) -> dict[str, float]:
         settings=[f"batch_size={asked.batch}"],
     )
     dataset = _images(asked)
+    reading = peak_bytes()
     with tempfile.TemporaryDirectory() as folder:
         for _ in start_run(Path(folder, "run"), dataset, recipe, dataset_options={}):
             pass
     peak = peak_bytes()
     found = computed_bytes(dataset, asked.model, asked.batch, asked.precision)
-    return {"peak": peak, "libraries": libraries, **found}
+    return {"peak": peak, "reading": reading, "libraries": libraries, **found}
 
 
 def warm_up() -> None:

@@ -73,11 +73,15 @@ def convscope(*arguments: str) -> float:
 
 
 def starting(training: Sequence[str], folder: Path, *, pairs: int) -> list[Figure]:
-    """The help, the first step after a command, and after a resumption, once the imports are done."""
+    """The help, the first step after a command, and after a resumption, once the imports are done.
+
+    The engine is the one by rule: one that is remembered takes no longer, and the first one is measured, by steps of
+    which none would be the training's first.
+    """
     steps, imports, resumed = list[float](), list[float](), list[float]()
     for number in range(pairs):
         run = str(folder / f"begun-{number}")
-        imported, stepped = first_step(*training, "--out", run)
+        imported, stepped = first_step(*training, "--tune", "off", "--out", run)
         imports.append(imported)
         steps.append(stepped)
         imported, stepped = first_step("resume", run, "--quiet")

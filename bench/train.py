@@ -23,9 +23,13 @@ from convscope.data import load_dataset
 from convscope.training.folder import read_config
 from convscope.training.recipes import get_recipe
 from convscope.training.run import start_run
+from convscope.training.tune import engine_from_mapping
 from convscope.types import Augmentation, Phase
 
 OURS, OURS_FP32, USUAL = "ours", "ours, fp32", "the usual loop"
+
+LENGTH = 10_000
+"""Steps of the training of which the first are timed: one for which the best engine is measured, and remembered."""
 
 WANTED = {"resnet18-7x7": (2.5, 0.6), "resnet18": (2.0, 0.8)}
 """For a model the least speedup over the usual loop, and the least share of the machine's own rate."""
@@ -38,6 +42,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--model", default="resnet18-7x7")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=100, help=f"that are timed, after {MARK_STEPS} that are not")
+    parser.add_argument("--tune", choices=("auto", "off"), default="auto", help="how ours finds its engine")
     parser.add_argument("--only", nargs="+", help="these alone, such as ours timm")
     parser.add_argument("--matrix", type=int, default=4096, help="side of the matrices for the machine's own rate")
     parser.set_defaults(pairs=3)
@@ -50,7 +55,8 @@ def main(argv: Sequence[str]) -> None:
         else noise((MARK_STEPS + asked.steps) * asked.batch)
     )
     task = Task(dataset, asked.model, asked.batch, MARK_STEPS + asked.steps)
-    chosen = {name: each for name, each in CONTENDERS.items() if not asked.only or name in asked.only}
+    contenders = {**CONTENDERS, OURS: partial(ours, tune=asked.tune)}
+    chosen = {name: each for name, each in contenders.items() if not asked.only or name in asked.only}
     runs, missing = race(chosen, task, rounds=asked.pairs)
     figures = [*throughputs(runs, task), *losses(runs), *shares(runs, task, size=asked.matrix), *missing]
     facts = {
@@ -65,35 +71,36 @@ def main(argv: Sequence[str]) -> None:
     report(comparisons(runs, task), figures, packages=["torchvision", "timm", "keras"], facts=facts, json=asked.json)
 
 
-def ours(task: Task, mark: Mark, *, precision: str = "auto") -> str:
-    """A training of ours as the command runs it, with its log and checkpoints but without a film."""
+def ours(task: Task, mark: Mark, *, precision: str = "auto", tune: str = "auto") -> str:
+    """The beginning of a long training as the command runs it, with log and checkpoints but without a film."""
     recipe = replace(
         get_recipe("fast"),  # which leaves to the machine how it is computed
         name="bench",
         model=task.model,
-        phases=(Phase("sgd", RATE, steps=task.steps + MARK_STEPS, momentum=MOMENTUM),),
+        phases=(Phase("sgd", RATE, steps=LENGTH, momentum=MOMENTUM),),
         batch_size=task.batch,
         augmentation=Augmentation(crop=CROP, flip=True),
         label_smoothing=0.0,
         seed=task.seed,
         precision=precision,  # pyright: ignore[reportArgumentType] - one of the three
-        eval_every=task.steps + MARK_STEPS,
+        eval_every=LENGTH,
     )
     with tempfile.TemporaryDirectory() as folder:
-        events = start_run(Path(folder, "run"), task.dataset, recipe, dataset_options={}, film=False)
+        run = Path(folder, "run")
+        events = start_run(run, task.dataset, recipe, dataset_options={}, film=False, tune=tune)
         with closing(events):  # pyright: ignore[reportArgumentType] - a generator
             for event in events:
                 if event.kind == "train":
                     mark(event.step, event.data["loss"])
                     if event.step >= task.steps:
                         break
-        config = read_config(Path(folder, "run"))
-    return ", ".join(map(str, config.get("engine", {"precision": config["precision"]}).values()))
+        config = read_config(run)
+    return str(engine_from_mapping(config["engine"]))
 
 
 CONTENDERS: Mapping[str, Contender] = {
     OURS: ours,
-    OURS_FP32: partial(ours, precision="fp32"),
+    OURS_FP32: partial(ours, precision="fp32", tune="off"),
     USUAL: usual_loop,
     "timm": timm_loop,
     "timm, bf16 and channels-last": partial(timm_loop, tuned=True),

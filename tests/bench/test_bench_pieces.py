@@ -101,7 +101,15 @@ def test_computed_bytes_are_those_of_every_part():
 
 
 def test_peaks_are_held_against_what_is_computed_with_the_libraries_in_both_or_neither():
-    told = {"peak": 700.0, "libraries": 400.0, "data": 100, "weights": 50, "optimizer": 25, "activations": 25}
+    told = {
+        "peak": 700.0,
+        "reading": 600.0,
+        "libraries": 400.0,
+        "data": 100,
+        "weights": 50,
+        "optimizer": 25,
+        "activations": 25,
+    }
     whole, beyond = training_figures([told])[1:]
     assert whole.value == 700 / 600
     assert beyond.value == 300 / 200
