@@ -28,7 +28,7 @@ RANKS = [
     {"console", "flags"},
     {"jobs"},
     {"subject", "comparison"},
-    {"commands"},
+    {"commands", "listings"},
     {"cli"},
     {"__main__"},
 ]

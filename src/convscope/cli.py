@@ -13,21 +13,24 @@ from cyclopts import App, CycloptsError, Parameter
 
 from convscope import __version__
 from convscope.comparison import compare_runs, train_recipes
-from convscope.console import print_address, print_results, say
+from convscope.console import print_address, say
 from convscope.errors import ConvscopeError, DataError, ResourceError, UsageError
 from convscope.flags import (
     DEFAULT_DATA,
     DEFAULT_OUTPUT,
+    DEFAULT_PAGE,
     DEFAULT_SUBJECT,
     DEFAULT_TRAIN,
     DataFlags,
     Output,
+    PageFlags,
     SubjectFlags,
     TrainFlags,
 )
 from convscope.jobs import print_run, read_dataset, resume_training
+from convscope.listings import LISTINGS
 from convscope.methods import METHODS
-from convscope.subject import draw_film, explore_network, open_subject
+from convscope.subject import draw_film, explore_network
 
 app = App(
     name="convscope",
@@ -143,8 +146,7 @@ def watch(
     folder: Path = Path("runs"),
     /,
     *,
-    port: int | None = None,
-    no_open: bool = False,
+    page: PageFlags = DEFAULT_PAGE,
     follow: Annotated[int | None, Parameter(show=False)] = None,
 ) -> None:
     """Show the runs of a folder live in the browser: curves, filters as they form, feature maps.
@@ -153,16 +155,21 @@ def watch(
     ----------
     folder
         A folder of runs, or one run folder.
-    port
-        The port on this machine; otherwise the first free one from 8765 on.
-    no_open
-        Print the address only; open no browser.
     follow
         End with the process of that number, and the last page.
     """
     from convscope.web.dashboard.watch import watch as watch_folder
 
-    watch_folder(folder, port=port, open_browser=not no_open, say=print_address, warn=say, follow=follow)
+    watch_folder(
+        folder,
+        port=page.port,
+        host=page.host,
+        expose=page.expose,
+        open_browser=not page.no_open,
+        say=print_address,
+        warn=say,
+        follow=follow,
+    )
 
 
 @app.command
@@ -171,8 +178,7 @@ def explore(
     /,
     *,
     images: Path | None = None,
-    port: int | None = None,
-    no_open: bool = False,
+    page: PageFlags = DEFAULT_PAGE,
     subject: SubjectFlags = DEFAULT_SUBJECT,
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
@@ -184,12 +190,8 @@ def explore(
         A run folder, latest, or a network (see: convscope models).
     images
         A folder of images to look at; a run has those that it is tested on.
-    port
-        The port on this machine; otherwise the first free one from 8765 on.
-    no_open
-        Print the address only; open no browser.
     """
-    explore_network(network, images, subject, output, port=port, open_browser=not no_open)
+    explore_network(network, images, subject, page, output)
 
 
 @app.command
@@ -218,7 +220,7 @@ def film(
     layer
         The layer whose channels' patterns are drawn; otherwise the middle stage.
     channel
-        Their numbers, such as 3,7 or 0-15; otherwise the first 16.
+        Which of its channels, or which filters, such as 3,7 or 0-15; otherwise the first 16, or all filters.
     frames_per_second
         How fast it plays.
     seed
@@ -236,86 +238,8 @@ for name, entry in METHODS.items():
     app.command(f"convscope.commands:{name}", name=name, help=f"Draw {entry.summary}.")
 
 
-@app.command
-def layers(network: str, /, *, subject: SubjectFlags = DEFAULT_SUBJECT, output: Output = DEFAULT_OUTPUT) -> None:
-    """List a network's layers with output shapes and parameters.
-
-    Parameters
-    ----------
-    network
-        A run folder, latest, or a network (see: convscope models).
-    """
-    from convscope.hooks import list_layers
-
-    opened = open_subject(network, subject).network
-    found = list_layers(opened.model, opened.input_size, channels=len(opened.mean))
-    rows = {
-        layer.name: " ".join(
-            filter(
-                None,
-                (layer.kind, layer.detail, "×".join(map(str, layer.output_shape)), f"{layer.parameters} parameters"),
-            )
-        )
-        for layer in found
-    }
-    rows["parameters"] = str(sum(parameter.numel() for parameter in opened.model.parameters()))
-    print_results(rows, as_json=output.json)
-
-
-@app.command
-def datasets(*, output: Output = DEFAULT_OUTPUT) -> None:
-    """List the datasets."""
-    from convscope.data import DATASETS
-
-    print_results({name: entry.summary for name, entry in DATASETS.items()}, as_json=output.json)
-
-
-@app.command
-def models(*, output: Output = DEFAULT_OUTPUT) -> None:
-    """List the models."""
-    from convscope.models import MODELS
-
-    others = {
-        "torchvision:NAME": "any classifier of torchvision, such as torchvision:vgg11; for looking into",
-        "timm:NAME": "any classifier of timm, such as timm:resnet26d; for looking into",
-        "MODULE:FUNCTION": "a function of yours that gives a convscope.Network or a torch.nn.Module",
-    }
-    print_results({name: entry.summary for name, entry in MODELS.items()} | others, as_json=output.json)
-
-
-@app.command
-def methods(*, output: Output = DEFAULT_OUTPUT) -> None:
-    """List the methods that draw pictures."""
-    from convscope.methods import METHODS
-
-    print_results({name: entry.summary for name, entry in METHODS.items()}, as_json=output.json)
-
-
-@app.command
-def loggers(*, output: Output = DEFAULT_OUTPUT) -> None:
-    """List the tools that --log passes a training on to."""
-    from convscope.loggers import LOGGERS
-
-    print_results({name: entry.summary for name, entry in LOGGERS.items()}, as_json=output.json)
-
-
-@app.command
-def recipes(name: str | None = None, /, *, output: Output = DEFAULT_OUTPUT) -> None:
-    """List the recipes, or every value of one.
-
-    Parameters
-    ----------
-    name
-        A recipe's name or TOML file.
-    """
-    from convscope.training.recipe_values import flat_values
-    from convscope.training.recipes import RECIPES, get_recipe
-
-    if name is None:
-        print_results({recipe.name: recipe.summary for recipe in RECIPES.values()}, as_json=output.json)
-    else:
-        print_results(flat_values(get_recipe(name)), as_json=output.json)
-
+for listing in LISTINGS:
+    app.command(listing)
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR}
 

@@ -21,6 +21,21 @@ class Output:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class PageFlags:
+    """Where a live page is served."""
+
+    port: int | None = None
+    """The port on this machine; otherwise the first free one from 8765 on."""
+    host: str | None = None
+    """A name or address of this machine instead of 127.0.0.1; one that other machines reach also needs --expose."""
+    expose: bool = False
+    """Let other machines ask; nothing that is sent is encrypted."""
+    no_open: bool = False
+    """Print the address only; open no browser."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class DataFlags:
     """Where the images come from."""
 
@@ -90,6 +105,7 @@ class SubjectFlags:
     """cpu, cuda or cuda:1; auto takes a CUDA GPU where there is one."""
 
 
+DEFAULT_PAGE = PageFlags()
 DEFAULT_DATA = DataFlags()
 DEFAULT_SUBJECT = SubjectFlags()
 DEFAULT_TRAIN = TrainFlags()

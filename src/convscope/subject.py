@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convscope.console import print_address, print_results, say, show_work
 from convscope.errors import DataError, UsageError
-from convscope.flags import DEFAULT_DATA, DataFlags, Output, SubjectFlags
+from convscope.flags import DEFAULT_DATA, DataFlags, Output, PageFlags, SubjectFlags
 from convscope.jobs import command_line, dataset_options, parse_duration, read_dataset
 
 if TYPE_CHECKING:
@@ -167,9 +167,7 @@ def draw_film(
     )
 
 
-def explore_network(
-    name: str, images: Path | None, flags: SubjectFlags, output: Output, *, port: int | None, open_browser: bool
-) -> None:
+def explore_network(name: str, images: Path | None, flags: SubjectFlags, page: PageFlags, output: Output) -> None:
     """Open a network in the browser until Ctrl-C, with a run's own images, those of a folder, or what is uploaded."""
     from convscope.web.explorer.explore import explore
 
@@ -182,8 +180,10 @@ def explore_network(
         subject.dataset(None, DEFAULT_DATA, output),
         images=images,
         arguments=[str(subject.path or name), *weights, *size],
-        port=port,
-        open_browser=open_browser,
+        port=page.port,
+        host=page.host,
+        expose=page.expose,
+        open_browser=not page.no_open,
         say=print_address,
         warn=say,
     )
