@@ -5,13 +5,14 @@ import torch
 from torch import nn
 
 from convscope.models import build_model
-from convscope.training.small_maps import SmallMaps, patches
+from convscope.training import small_maps
+from convscope.training.small_maps import SmallMaps, met_taps
 
 
-def both_ways(convolution, size, dtype=torch.float64):
+def both_ways(convolution, size, dtype=torch.float64, count=2):
     """Output, gradient of the input and of the weight, by torch and by SmallMaps."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.rand(5, convolution.in_channels, *size, generator=generator, dtype=dtype)
+    images = torch.rand(count, convolution.in_channels, *size, generator=generator, dtype=dtype)
     images = images.to(memory_format=torch.channels_last)
     found = []
     for way in (nn.Identity(), convolution):  # an identity has no convolution to change
@@ -31,7 +32,8 @@ def both_ways(convolution, size, dtype=torch.float64):
 @pytest.mark.parametrize("bias", [False, True])
 def test_equals_torch_in_every_shape(size, kernel, stride, bias):
     padding = tuple(side // 2 for side in kernel) if isinstance(kernel, tuple) else kernel // 2
-    convolution = nn.Conv2d(6, 4, kernel, stride, padding, bias=bias).double().to(memory_format=torch.channels_last)
+    convolution = nn.Conv2d(30, 4, kernel, stride, padding, bias=bias).double().to(memory_format=torch.channels_last)
+    assert convolution.weight.numel() > 2 * 4 * size[0] * size[1]
     for plain, small in zip(*both_ways(convolution, size), strict=True):
         torch.testing.assert_close(small, plain, rtol=1e-12, atol=1e-12)
         assert small.stride() == plain.stride() or 1 in small.shape
@@ -47,14 +49,25 @@ def test_taps_that_meet_only_padding_have_no_gradient():
     torch.testing.assert_close(small, plain)
 
 
-def test_which_shapes_are_computed_by_position():
-    def chosen(size, kernel, stride, padding):
-        return len(patches((size, size), (kernel, kernel), (stride, stride), (padding, padding)))
+def test_only_kernels_larger_than_what_they_give_are_unfolded(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        small_maps._Unfolded, "apply", lambda *given: seen.append(given) or torch.zeros(len(given[0]), 8, *given[2])
+    )
+    convolution = nn.Conv2d(8, 8, 3, padding=1, bias=False)  # 576 weights
+    with SmallMaps(convolution):
+        for count, side in ((71, 1), (72, 1), (4, 4), (5, 4), (1, 9)):
+            seen.clear()
+            convolution(torch.rand(count, 8, side, side))
+            assert bool(seen) == (count * side**2 * 8 < 576)
 
-    assert chosen(1, 3, 1, 1) == chosen(2, 3, 2, 1) == 1
-    assert chosen(2, 3, 1, 1) == chosen(4, 3, 2, 1) == 4
-    assert chosen(4, 3, 1, 1) == 0  # sixteen positions
-    assert chosen(4, 4, 1, 0) == 0  # no padding at all
+
+def test_which_taps_meet_the_image():
+    assert met_taps(1, 3, stride=1, padding=1) == slice(1, 2)
+    assert met_taps(2, 3, stride=1, padding=1) == slice(0, 3)
+    assert met_taps(2, 3, stride=2, padding=1) == slice(1, 3)
+    assert met_taps(4, 7, stride=2, padding=3) == slice(1, 7)
+    assert met_taps(1, 2, stride=1, padding=4).stop == 2
 
 
 def test_other_convolutions_are_left_alone():

@@ -1,77 +1,32 @@
-"""Convolutions of maps so small that much of a kernel meets only padding, without multiplying the padding."""
+"""Convolutions whose kernel is larger than what they give: a matrix product, without the taps that meet padding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-MOST_OUTPUTS = 4
-"""Positions in the output up to which each is computed as a matrix product of its own."""
 
-MOST_USE = 0.75
-"""The share of a kernel's products that meet the image, above which an ordinary convolution is as quick."""
+def met_taps(size: int, kernel: int, stride: int, padding: int) -> slice:
+    """The taps of a kernel that meet the image at any position of the output, along one axis.
 
-
-class Reach(NamedTuple):
-    """What one position of an output is made of, along one axis."""
-
-    inputs: slice
-    taps: slice
-
-
-class Patch(NamedTuple):
-    """What one position of an output is made of."""
-
-    row: int
-    column: int
-    inputs: tuple[slice, slice]
-    taps: tuple[slice, slice]
-
-
-def reaches(size: int, kernel: int, stride: int, padding: int) -> list[Reach]:
-    """For each position of the output, which inputs and which taps of the kernel meet there, along one axis.
-
-    >>> [(reach.inputs, reach.taps) for reach in reaches(2, 3, stride=2, padding=1)]
-    [(slice(0, 2, None), slice(1, 3, None))]
+    >>> met_taps(1, 3, stride=1, padding=1), met_taps(2, 3, stride=2, padding=1)
+    (slice(1, 2, None), slice(1, 3, None))
     """
-    found: list[Reach] = []
-    for start in range(-padding, size + padding - kernel + 1, stride):
-        first, last = max(start, 0), min(start + kernel, size)
-        found.append(Reach(slice(first, last), slice(first - start, last - start)))
-    return found
-
-
-@lru_cache(maxsize=256)
-def patches(
-    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
-) -> list[Patch]:
-    """What each position of the output is made of; empty where an ordinary convolution is the better way.
-
-    >>> len(patches((2, 2), (3, 3), (1, 1), (1, 1))), len(patches((8, 8), (3, 3), (1, 1), (1, 1)))
-    (4, 0)
-    """
-    rows, columns = (reaches(*axis) for axis in zip(size, kernel, stride, padding, strict=True))
-    if not 0 < len(rows) * len(columns) <= MOST_OUTPUTS:
-        return []
-    met = sum(max(0, row.taps.stop - row.taps.start) for row in rows)
-    met *= sum(max(0, column.taps.stop - column.taps.start) for column in columns)
-    if met > MOST_USE * len(rows) * len(columns) * kernel[0] * kernel[1]:
-        return []
-    return [
-        Patch(y, x, (row.inputs, column.inputs), (row.taps, column.taps))
-        for y, row in enumerate(rows)
-        for x, column in enumerate(columns)
-    ]
+    starts = range(-padding, size + padding - kernel + 1, stride)
+    met = [tap for start in starts for tap in range(max(0, -start), min(kernel, size - start))]
+    return slice(min(met), max(met) + 1) if met else slice(0, 0)
 
 
 class SmallMaps:
-    """Within it, a model's convolutions of small maps multiply only what is not padding.
+    """Within it, a model's convolutions of small maps by large kernels are computed as matrix products.
 
+    The late layers of a network have millions of weights for maps of a few pixels. There oneDNN's convolutions take
+    up to three times as long as the product of the unfolded maps, and most of a kernel may meet nothing but padding.
     Outputs and gradients are those of the ordinary convolution up to the order of the sums; taps that meet only
     padding have a gradient of exactly zero. Modules, weights and hooks stay what they are.
 
@@ -110,45 +65,85 @@ def _is_plain(module: nn.Module) -> bool:
 
 def _forward(module: nn.Conv2d, inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D h w"]:
     """What the module gives for the inputs."""
-    size = (inputs.shape[-2], inputs.shape[-1])
-    padding: Any = module.padding
-    parts = patches(size, module.kernel_size, module.stride, padding) if inputs.ndim == 4 else []
-    if not parts:
+    (up, left), (down, right) = _padding(module), module.stride
+    height = (inputs.shape[-2] + 2 * up - module.kernel_size[0]) // down + 1
+    width = (inputs.shape[-1] + 2 * left - module.kernel_size[1]) // right + 1
+    rows = met_taps(inputs.shape[-2], module.kernel_size[0], down, up)
+    columns = met_taps(inputs.shape[-1], module.kernel_size[1], right, left)
+    outputs = inputs.shape[0] * module.out_channels * height * width
+    if inputs.ndim != 4 or not rows.stop or not columns.stop or module.weight.numel() <= outputs:
         return nn.Conv2d.forward(module, inputs)
     kind = inputs.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
-    outputs: Any = _ByPosition.apply(inputs.to(dtype), module.weight, parts)
-    return outputs if module.bias is None else outputs + module.bias.to(dtype)[:, None, None]
+    found: Any = _Unfolded.apply(
+        inputs.to(dtype), module.weight, (height, width), module.stride, (up, left), (rows, columns)
+    )
+    return found if module.bias is None else found + module.bias.to(dtype)[:, None, None]
 
 
-class _ByPosition(torch.autograd.Function):
-    """A convolution as one matrix product for each position of its output."""
+def _padding(module: nn.Conv2d) -> tuple[int, int]:
+    """The pixels of padding above and to the left, which are as many below and to the right."""
+    above, left = module.padding
+    return int(above), int(left)
 
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, parts: Sequence[Patch]) -> Tensor:
-        x = inputs.permute(0, 2, 3, 1)  # (N, H, W, C)
-        taps = weight.permute(0, 2, 3, 1)  # (D, kh, kw, C)
-        height, width = parts[-1].row + 1, parts[-1].column + 1
-        outputs = x.new_empty(len(x), height, width, len(weight))
-        kernels = [taps[:, *part.taps].to(x.dtype).flatten(1) for part in parts]  # each (D, what it meets)
-        for part, kernel in zip(parts, kernels, strict=True):
-            outputs[:, part.row, part.column] = x[:, *part.inputs].flatten(1) @ kernel.T
-        ctx.parts, ctx.weight = parts, weight
-        ctx.save_for_backward(inputs, *kernels)
-        return outputs.permute(0, 3, 1, 2)
+
+class _Unfolded(torch.autograd.Function):
+    """A convolution as the product of its unfolded input and its kernels."""
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None]:
-        inputs, *kernels = ctx.saved_tensors
-        x, dy = inputs.permute(0, 2, 3, 1), gradients[0].permute(0, 2, 3, 1)
-        dx = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        dw = torch.zeros_like(ctx.weight) if ctx.needs_input_grad[1] else None
-        for part, kernel in zip(ctx.parts, kernels, strict=True):
-            signal = dy[:, part.row, part.column]  # (N, D)
-            if dx is not None:
-                met = dx[:, *part.inputs]
-                met += (signal @ kernel).view(met.shape)
-            if dw is not None:
-                met = dw.permute(0, 2, 3, 1)[:, *part.taps]
-                met += (signal.T @ x[:, *part.inputs].flatten(1)).view(met.shape)
-        return None if dx is None else dx.permute(0, 3, 1, 2), dw, None
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        size: tuple[int, int],
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        taps: tuple[slice, slice],
+    ) -> Tensor:
+        up, left = padding
+        padded = F.pad(inputs.permute(0, 2, 3, 1), (0, 0, left, left, up, up))  # (N, H', W', C)
+        kernels = weight.permute(0, 2, 3, 1)[:, *taps].to(
+            inputs.dtype
+        )  # (D, kh, kw, C), of the taps that meet something
+        unfolded = padded.new_empty(len(inputs), *size, *kernels.shape[1:])  # (N, h, w, kh, kw, C)
+        for row, column, met in _windows(padded, size, stride, taps):
+            unfolded[:, :, :, row, column] = met
+        flat, matrix = unfolded.view(-1, kernels[0].numel()), kernels.flatten(1)
+        ctx.save_for_backward(flat, matrix)
+        ctx.weight, ctx.shape, ctx.given = weight, padded.shape, (size, stride, padding, taps)
+        return (flat @ matrix.T).view(len(inputs), *size, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        flat, matrix = ctx.saved_tensors
+        size, stride, (up, left), taps = ctx.given
+        signal = gradients[0].permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, D)
+        inputs = weight = None
+        if ctx.needs_input_grad[1]:
+            weight = torch.zeros_like(ctx.weight)
+            met = weight.permute(0, 2, 3, 1)[:, *taps]
+            met.copy_((signal.T @ flat).view(met.shape))
+        if ctx.needs_input_grad[0]:
+            height, width = (axis.stop - axis.start for axis in taps)
+            unfolded = (signal @ matrix).view(-1, *size, height, width, ctx.shape[-1])
+            padded = signal.new_zeros(ctx.shape)
+            for row, column, met in _windows(padded, size, stride, taps):
+                met += unfolded[:, :, :, row, column]
+            inputs = padded[:, up : ctx.shape[1] - up, left : ctx.shape[2] - left].permute(0, 3, 1, 2)
+        return inputs, weight, None, None, None, None
+
+
+def _windows(
+    padded: Tensor, size: tuple[int, int], stride: tuple[int, int], taps: tuple[slice, slice]
+) -> list[tuple[int, int, Tensor]]:
+    """For each tap, numbered from the first that meets something, what it meets: a view (N, h, w, C)."""
+    (height, width), (down, right) = size, stride
+    return [
+        (
+            row - taps[0].start,
+            column - taps[1].start,
+            padded[:, row : row + down * (height - 1) + 1 : down, column : column + right * (width - 1) + 1 : right],
+        )
+        for row in range(taps[0].start, taps[0].stop)
+        for column in range(taps[1].start, taps[1].stop)
+    ]
