@@ -72,3 +72,12 @@ def test_with_a_store_the_highest_values_are_those_of_all_training_images(networ
     torch.testing.assert_close(whole.maxima, everything.maxima)
     assert (sampled.images, whole.images) == (3, dataset.train.images.shape[0])
     assert torch.equal(sampled.means, whole.means)
+
+
+@pytest.mark.parametrize("layer", ["0", "1"])
+def test_each_batch_runs_once_but_the_first(network, dataset, monkeypatch, layer):
+    monkeypatch.setattr(module, "PIXELS", 8 * 64)  # 40 images in 5 batches
+    passes: list[int] = []
+    network.model[0].register_forward_hook(lambda _module, _given, output: passes.append(len(output)))
+    reference(network, layer, dataset, "channel")
+    assert passes == [8] * 6

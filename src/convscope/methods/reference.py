@@ -46,12 +46,13 @@ def reference(
     """
     total, _, height, width = dataset.train.images.shape
     chosen = torch.linspace(0, total - 1, min(most, total)).long()
-    maxima, scores, rectified = [], [], False
+    maxima, scores, rectified = [], [], None
     with frozen_eval(network.model), torch.no_grad():
         for batch in dataset.train.images.batches(chosen.split(max(1, PIXELS // (height * width)))):
             images = batch.float() / 255
             maps = layer_maps(network, layer, images, before_relu=True)
-            rectified = rectified or not torch.equal(maps, layer_maps(network, layer, images))
+            if rectified is None:  # a ReLU that silences a channel shows in any batch
+                rectified = not torch.equal(maps, layer_maps(network, layer, images))
             maps = maps if direction is None else own_maps(maps, [], direction)
             maxima.append(maps.amax((0, 2, 3)))
             scores.append(score(maps, aim).sum(0))
@@ -61,4 +62,4 @@ def reference(
         surveyed = stored_survey(network, dataset, [layer], store=store, progress=progress)
         reached = surveyed[layer].maxima  # after a ReLU at least zero
         highest, looked = torch.maximum(highest, torch.from_numpy(reached)), total
-    return Reference(highest, means, (highest <= 0) & rectified, looked)
+    return Reference(highest, means, (highest <= 0) & bool(rectified), looked)
