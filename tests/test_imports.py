@@ -25,7 +25,7 @@ RANKS = [
     {"film"},
     {"report"},
     {"web", "loggers"},
-    {"console", "flags"},
+    {"console", "flags", "stop_signals"},
     {"jobs"},
     {"subject", "comparison"},
     {"commands", "listings"},

@@ -15,7 +15,6 @@ from convscope.durable import make_place
 from convscope.errors import DataError, Interrupted, NumericsError, UsageError
 from convscope.flags import DataFlags, Output, TrainFlags
 from convscope.jobs import (
-    StopSignals,
     anywhere,
     command_line,
     dataset_options,
@@ -30,6 +29,7 @@ from convscope.jobs import (
     watch_beside,
     weights_place,
 )
+from convscope.stop_signals import StopSignals
 from convscope.tables import look_up
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from convscope.errors import RankLost
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 12.0

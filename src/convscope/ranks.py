@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from convscope.errors import RankLost
 from convscope.rank_watch import FAILED, RankWatch
@@ -110,7 +111,7 @@ def join_ranks() -> Generator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    store, rank, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
     dist.init_process_group(_backend(), store=store, rank=rank, world_size=count, timeout=PATIENCE)
     watch = RankWatch(store, rank, count)
     try:

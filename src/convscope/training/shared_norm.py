@@ -7,6 +7,7 @@ torch.nn.SyncBatchNorm does the same, but only on GPUs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,28 +16,31 @@ from torch import Tensor, nn
 
 from convscope.ranks import Ranks
 
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+
 
 class SharedNorms:
     """Within it a model's batch norms in training mode take mean and variance over all ranks' images."""
 
     def __init__(self, model: nn.Module, ranks: Ranks) -> None:
-        self._norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        self._norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
         self._ranks = ranks
 
     def __enter__(self) -> None:
         for norm in self._norms:
-            norm.forward = partial(_forward, norm, self._ranks)
+            original = norm.forward
+            norm.forward = partial(_forward, norm, original, self._ranks)
 
     def __exit__(self, *_: object) -> None:
         for norm in self._norms:
             del norm.forward
 
 
-def _forward(norm: nn.modules.batchnorm._BatchNorm, ranks: Ranks, inputs: Tensor) -> Tensor:
+def _forward(norm: BatchNorm, original: Callable[[Tensor], Tensor], ranks: Ranks, input: Tensor) -> Tensor:
     """What the module computes: (B, C, ...) to the same shape."""
     if not norm.training:
-        return type(norm).forward(norm, inputs)
-    outputs, mean, variance, count = _SharedNorm.apply(inputs, norm.weight, norm.bias, norm.eps, ranks)
+        return original(input)
+    outputs, mean, variance, count = _SharedNorm.apply(input, norm.weight, norm.bias, norm.eps, ranks)
     if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
         norm.num_batches_tracked += 1
         share = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked.item()
