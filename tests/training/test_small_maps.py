@@ -105,3 +105,16 @@ def test_a_network_in_bf16_within_its_rounding():
             small = model(images)
     assert small.dtype == plain.dtype == torch.bfloat16
     torch.testing.assert_close(small, plain, rtol=0.05, atol=0.05)
+
+
+def test_the_same_bits_each_time():
+    """Or a resumed training would end otherwise."""
+    model = build_model("resnet18-7x7", class_count=3, seed=0).to(memory_format=torch.channels_last)
+    images = torch.rand(8, 3, 32, 32)
+    found = []
+    for _ in range(2):
+        model.zero_grad()
+        with SmallMaps(model), torch.autocast("cpu", torch.bfloat16):
+            model(images).sum().backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

@@ -86,8 +86,7 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 def place(model: nn.Module, device: torch.device, memory_format: MemoryFormat = "channels-last") -> nn.Module:
     """The model on its device, in channels-last memory unless told otherwise: the faster one nearly everywhere."""
-    layout: Any = FORMATS[memory_format]
-    return model.to(device=device, memory_format=layout)
+    return model.to(device=device, memory_format=FORMATS[memory_format])  # pyright: ignore[reportCallIssue]
 
 
 def training_forward(

@@ -177,5 +177,5 @@ def compare_gradients(
     if not min(cosines) >= least:
         return f"a gradient's cosine with fp32's is {min(cosines):.2f}"
     if not (min(lengths) > 0.5 and max(lengths) < 2):
-        return f"a gradient is {max(lengths, key=lambda length: abs(length - 1)):.2g} times as long as fp32's"
+        return f"a gradient is {min(lengths):.2g} to {max(lengths):.2g} times as long as fp32's"
     return ""

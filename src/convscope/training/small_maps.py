@@ -39,19 +39,21 @@ class SmallMaps:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._convolutions = [module for module in model.modules() if _is_plain(module)]
+        self._convolutions = [
+            module for module in model.modules() if isinstance(module, nn.Conv2d) and _is_plain(module)
+        ]
 
     def __enter__(self) -> None:
         for module in self._convolutions:
-            module.forward = partial(_forward, module)
+            module.forward = partial(_forward, module)  # pyright: ignore[reportAttributeAccessIssue]
 
     def __exit__(self, *_: object) -> None:
         for module in self._convolutions:
             del module.forward
 
 
-def _is_plain(module: nn.Module) -> bool:
-    """Whether a module is a convolution that this file knows how to compute, and nobody has changed it."""
+def _is_plain(module: nn.Conv2d) -> bool:
+    """Whether this file knows how to compute the convolution, and nobody has changed it."""
     return (
         type(module) is nn.Conv2d
         and "forward" not in module.__dict__
