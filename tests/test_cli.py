@@ -177,59 +177,6 @@ def test_layers_of_a_model(capsys):
     assert json.loads(capsys.readouterr().out)["phases.0.momentum"] == 0.9
 
 
-MISTAKES = [
-    (["run", "digit"], 2, 'no dataset "digit"; closest: digits; list them: convscope datasets'),
-    (["run", "digits", "--recipe", "fats"], 2, 'no recipe "fats"; closest: fast'),
-    (["run", "digits", "--model", "resnet-18"], 2, 'no model "resnet-18"; closest: resnet18'),
-    (["run", "digits", "--epochs", "-1"], 2, "--epochs -1; allowed: 1 or more"),
-    (["run", "digits", "--epochs", "many"], 2, "many"),
-    (["run", "digits", "--device", "cuda:9"], 2, 'no device "cuda:9" on this machine; allowed: auto, cpu'),
-    (["run", "digits", "--image-size", "64"], 2, "digits"),
-    (["run", "digits", "--weights", "none.safetensors"], 4, "no weights at"),
-    (["run", "digits", "--freeze"], 2, "--freeze trains the head on features"),
-    (["run", "folder:nowhere"], 3, "nowhere"),
-    (["run", "cifar10", "--data-dir", "nowhere"], 3, "nowhere"),
-    (["run", "--colour"], 2, "colour"),
-    (["dance"], 2, "dance"),
-    (["resume", "nowhere"], 2, '"nowhere" is no run folder'),
-    (["resume", "latest"], 2, 'there is no "latest"'),
-    (["layers", "resnet99"], 2, '"resnet99" is no run folder'),
-    (["recipes", "none.toml"], 2, "no recipe file none.toml"),
-]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
-)
-def test_a_mistake_is_one_line_and_its_exit_code(arguments, code, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert call(*arguments, "--quiet" if arguments[0] in ("run", "resume") else "--json") == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert len(err.splitlines()) == 1, err
-    assert err.startswith("convscope: ")
-    assert message in err
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["filters", "--layer", "layer9"], 'no layer "layer9"'),
-        (["maps", "--layer", "layer2.conv1"], 'no layer "layer2.conv1" in resnet8; closest: layer2.0.conv1'),
-        (["maps", "--channel", "99"], "99"),
-        (["maps", "--image", "360"], "no test image 360; allowed: 0 to 359, or an image file"),
-        (["maps", "--image", "no.png"], "image no.png"),
-    ],
-)
-def test_mistakes_about_a_run(arguments, message, finished, capsys):
-    command, *rest = arguments
-    assert call(command, finished, *rest) in (2, 3)
-    err = capsys.readouterr().err
-    assert message in err
-    assert len(err.splitlines()) == 1
-
-
 def test_a_recipe_that_would_mirror_digits_says_that_it_does_not(tmp_path, capsys):
     assert call("train", "digits", "--recipe", "fast", *SHORT, "--out", tmp_path / "run") == 0
     assert "no mirroring: a mirrored image of digits is of another class" in capsys.readouterr().err

@@ -241,7 +241,17 @@ for name, entry in METHODS.items():
 for listing in LISTINGS:
     app.command(listing)
 
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR}
+DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EISDIR,
+    errno.EFBIG,
+}
+"""What a disk answers where an error names no file."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -256,14 +266,19 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(_explain(error))
 
 
+def _help(error: CycloptsError) -> str:
+    """The command whose help lists what is allowed."""
+    return " ".join(["convscope", *(error.command_chain or ()), "--help"])
+
+
 def _explain(error: BaseException) -> int:
     """Say on standard error what went wrong, in one line; the exit code."""
     if isinstance(error, KeyboardInterrupt):
         message, code = "stopped", 130
-    elif isinstance(error, OSError) and error.errno in DISK_ERRORS:
+    elif isinstance(error, OSError) and (error.filename or error.errno in DISK_ERRORS):
         place = f" {error.filename}" if error.filename else ""
         message, code = (
-            f"cannot write{place}: {error.strerror}; what was saved before stands",
+            f"cannot read or write{place}: {error.strerror}; what was saved before stands",
             ResourceError.exit_code,
         )
     elif isinstance(error, MemoryError):
@@ -271,7 +286,7 @@ def _explain(error: BaseException) -> int:
     elif isinstance(error, ConvscopeError):
         message, code = str(error), error.exit_code
     elif isinstance(error, CycloptsError):
-        message, code = " ".join(str(error).split()), 2
+        message, code = f"{' '.join(str(error).split())} See: {_help(error)}", 2
     else:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         message, code = f"unforeseen {reason}; please report it, with what --debug shows", 1

@@ -77,7 +77,7 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     select_device(flags.device)
     for recipe in early:
         check_tune(flags.tune, recipe)
-    weights = weights_place(flags.weights)
+    weights = weights_place(flags)
     if flags.out:
         check_free(flags.out)
     dataset = anywhere(dataset)

@@ -78,6 +78,8 @@ class TrainFlags:
     """KEY=VALUE: any other value of the recipe, such as batch_size=64 or phases.0.momentum=0.8."""
     weights: str | None = None
     """Begin with the weights of a .safetensors file or of a run."""
+    allow_pt: bool = False
+    """Open weights that torch.save pickled (.pt) as well; they may name tensors and nothing else."""
     freeze: bool = False
     """Train the head only; everything else stays as --weights gave it."""
     device: str = "auto"
@@ -99,6 +101,8 @@ class SubjectFlags:
 
     weights: str | None = None
     """A .safetensors file for a network that is not a run, or pretrained, which downloads them."""
+    allow_pt: bool = False
+    """Open weights that torch.save pickled (.pt) as well; they may name tensors and nothing else."""
     input_size: int | None = None
     """Side in pixels of the images for a network that is not a run; otherwise its own."""
     device: str = "auto"

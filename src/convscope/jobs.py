@@ -40,7 +40,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     load_loggers(flags.log)
     select_device(flags.device)
     check_tune(flags.tune, early)
-    weights = weights_place(flags.weights)
+    weights = weights_place(flags)
     dataset = anywhere(dataset)
     options: dict[str, Any] = {**dataset_options(data), "seed": early.seed}
     with join_ranks() as ranks, StopSignals() as stop:
@@ -148,7 +148,7 @@ def watch_beside(folder: Path, output: Output) -> None:
 def anywhere(dataset: str) -> str:
     """The dataset's name with a folder's whole path, so that a run can be resumed from elsewhere."""
     kind, _, path = dataset.partition(":")
-    return f"{kind}:{Path(path).resolve()}" if kind in ("folder", "shards") else dataset
+    return f"{kind}:{Path(path).resolve()}" if path and kind in ("folder", "shards") else dataset
 
 
 def dataset_options(data: DataFlags) -> dict[str, Any]:
@@ -166,13 +166,27 @@ def command_line() -> str:
     return shlex.join(["convscope", *sys.argv[1:]])
 
 
-def weights_place(weights: str | None) -> str | None:
+def weights_place(flags: TrainFlags) -> str | None:
     """Where the weights are that --weights names, so that a resumption finds them from anywhere."""
     from convscope.training.folder import find_run
 
-    if weights is None:
+    if flags.weights is None:
         return None
-    return str((find_run(weights) if weights == "latest" else Path(weights)).resolve())
+    named = find_run(flags.weights) if flags.weights == "latest" else Path(flags.weights)
+    return str(without_pickle(named.resolve(), allow=flags.allow_pt))
+
+
+def without_pickle(path: Path, *, allow: bool) -> Path:
+    """The path; or where it is a pickle that is allowed, a safetensors file of its tensors, kept with the downloads."""
+    from convscope.data.download import cache_folder
+    from convscope.models.pickled import keep_as_safetensors
+    from convscope.models.weights import PICKLED
+
+    if not allow or path.suffix.lower() not in PICKLED:
+        return path
+    kept = keep_as_safetensors(path, cache_folder() / "weights")
+    say(f"the tensors of {path} are kept as {kept}")
+    return kept
 
 
 def overrides(flags: TrainFlags) -> dict[str, Any]:

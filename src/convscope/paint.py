@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from convscope.durable import make_place, replace_file
 from convscope.errors import NumericsError, UsageError
 from convscope.types import Picture
 
@@ -127,10 +128,13 @@ def html(picture: Picture) -> str:
 
 
 def save_png(picture: Picture, path: str | Path, *, scale: int | None = None) -> Path:
-    """The path to which the picture was written as PNG; its folder is made when it is missing."""
+    """The path to which the picture was written as PNG; its folder is made when it is missing.
+
+    Raises ResourceError where that cannot be, and OSError where the disk refuses.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png_bytes(picture, scale=scale))
+    make_place(path)
+    replace_file(path, png_bytes(picture, scale=scale))
     return path
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convscope.console import print_address, print_results, say, show_work
 from convscope.errors import DataError, UsageError
 from convscope.flags import DEFAULT_DATA, DataFlags, Output, PageFlags, SubjectFlags
-from convscope.jobs import command_line, dataset_options, parse_duration, read_dataset
+from convscope.jobs import command_line, dataset_options, parse_duration, read_dataset, without_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +101,8 @@ def open_subject(name: str, flags: SubjectFlags) -> Subject:
         network = run.network(say=say)
     else:
         run = None
-        network = zoo_network(name, weights=flags.weights, image_size=flags.input_size, say=say)
+        weights = flags.weights and str(without_pickle(Path(flags.weights), allow=flags.allow_pt))
+        network = zoo_network(name, weights=weights, image_size=flags.input_size, say=say)
     place(network.model, device)
     return Subject(network, run)
 
@@ -173,6 +174,7 @@ def explore_network(name: str, images: Path | None, flags: SubjectFlags, page: P
 
     subject = open_subject(name, flags)
     weights = ("--weights", flags.weights) if flags.weights else ()
+    weights += ("--allow-pt",) if flags.allow_pt else ()
     size = ("--input-size", str(flags.input_size)) if flags.input_size else ()
     explore(
         subject.network,

@@ -49,10 +49,28 @@ def test_weights_of_another_model_change_nothing(spoil, message):
 
 def test_a_pickle_is_refused(tmp_path):
     (tmp_path / "w.pt").write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(CheckpointError, match=r"w.pt is not a readable safetensors file"):
+    with pytest.raises(CheckpointError, match=r"w.pt is a pickle by its name; .* with --allow-pt"):
         read_weights(tmp_path / "w.pt")
+    (tmp_path / "w.pt").rename(tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"w.safetensors is not a readable safetensors file"):
+        read_weights(tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match="no weights at"):
         read_weights(tmp_path / "none.safetensors")
+
+
+def test_a_header_without_end_is_not_read(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes((20_000_000).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match="a header of 20,000,000 bytes, at most 10,000,000 are allowed"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.bool, torch.complex64])
+def test_another_kind_of_numbers_is_no_weight(kind):
+    weights = build_model("resnet8", class_count=10, seed=1).state_dict()
+    weights["conv1.weight"] = weights["conv1.weight"].to(kind)
+    with pytest.raises(CheckpointError, match=r"conv1.weight is torch\.\w+ in w and torch.float32 in the model"):
+        load_weights(build_model("resnet8", class_count=10, seed=2), weights, source="w")
 
 
 def test_freeze_leaves_the_head():

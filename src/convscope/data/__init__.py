@@ -60,7 +60,9 @@ def load_dataset(
         "image_size": image_size,
         "skip_bad": skip_bad,
     }
-    given = {option: value for option, value in options.items() if value not in (None, (), False)}
+    given = {
+        option: value for option, value in options.items() if value is not None and value != () and value is not False
+    }
     for option in given:
         if option not in _options(load):
             takers = [taker for taker, entry in DATASETS.items() if option in _options(entry.load())]

@@ -134,7 +134,10 @@ def find(layout: Layout, data_dir: Path) -> Path:
         if held.exists():
             return held
     if not data_dir.exists():
-        raise DataError(f"no file or folder {data_dir} to read {layout.name} from")
+        raise DataError(
+            f"no file or folder {data_dir} to read {layout.name} from; wanted: {layout.archive}, or a folder with it; "
+            f"without --data-dir it is downloaded"
+        )
     pickled = [file for file in data_dir.glob("cifar-*") if file.name.endswith(("-py", "-python", "-python.tar.gz"))]
     hint = f"; {pickled[0].name} is the pickled version, which is never opened" if pickled else ""
     raise DataError(

@@ -1,4 +1,4 @@
-"""Weights in files: safetensors only, so that opening one can never run code."""
+"""Weights in files: safetensors only, so that opening one can never run code (others: see pickled)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from torch import Tensor, nn
 
 from convscope.errors import CheckpointError
 
+PICKLED = (".pt", ".pth", ".bin", ".ckpt")
+"""How files of torch.save are called."""
+
+HEADER_BYTES = 10_000_000
+"""A header of names and shapes is never so long; read as JSON it takes many times the memory."""
+
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file, by name.
@@ -18,11 +24,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}; allowed: a .safetensors file or a run folder")
+    if path.suffix.lower() in PICKLED:
+        raise CheckpointError(f"{path} is a pickle by its name; allowed: .safetensors, or this one with --allow-pt")
     try:
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if header > HEADER_BYTES:
+            raise ValueError(f"a header of {header:,} bytes, at most {HEADER_BYTES:,} are allowed")
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} is not a readable safetensors file ({error}); convert others with safetensors.torch.save_file"
+            f"{path} is not a readable safetensors file ({' '.join(str(error).split())}); "
+            "convert others with safetensors.torch.save_file"
         ) from error
 
 
@@ -44,9 +57,14 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str, k
     """Copy weights into the model, but not the head where the number of classes differs or `keep_head` is false.
 
     Returns the names of the entries that were not used. Raises CheckpointError, and changes nothing, where
-    another entry is missing or has another shape.
+    another entry is missing, has another shape, or holds another kind of numbers.
     """
     own = model.state_dict()
+    for name in sorted(own.keys() & weights.keys()):
+        if own[name].is_floating_point() != weights[name].is_floating_point() or weights[name].is_complex():
+            raise CheckpointError(
+                f"{name} is {weights[name].dtype} in {source} and {own[name].dtype} in the model; it is no such weight"
+            )
     if keep_head and all(name in weights and weights[name].shape == own[name].shape for name in own):
         model.load_state_dict({name: weights[name] for name in own})  # also where no head can be told
         return sorted(weights.keys() - own.keys())

@@ -43,18 +43,23 @@ def zoo_network(
     source, _, inner = name.partition(":")
     if name not in MODELS and not (source and inner):
         raise UsageError(f'no network "{name}"; allowed: {FORMS}, or one of convscope models')
+    notes: list[str] = []  # said of a network that came about
     make = _own if name in MODELS else {"torchvision": _torchvision, "timm": _timm}.get(source, _factory)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        network = make(name, weights == PRETRAINED, image_size, say)
+        network = make(name, weights == PRETRAINED, image_size, notes.append)
     if weights and weights != PRETRAINED:
         unused = load_weights(network.model, read_weights(Path(weights)), source=weights)
         if unused:
-            say(f"{len(unused)} entries of {weights} are not used, first {unused[0]}; the head keeps random weights")
+            notes.append(
+                f"{len(unused)} entries of {weights} are not used, first {unused[0]}; the head keeps random weights"
+            )
     elif not weights and make in (_torchvision, _timm):
-        say(f"{name} has random weights; --weights FILE reads some, --weights pretrained downloads them")
+        notes.append(f"{name} has random weights; --weights FILE reads some, --weights pretrained downloads them")
     network.model.eval()
     _check_size(network)
+    for note in notes:
+        say(note)
     return network
 
 

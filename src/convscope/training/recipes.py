@@ -134,7 +134,9 @@ def get_recipe(name: str) -> Recipe:
     except FileNotFoundError as error:
         raise UsageError(f"no recipe file {path}; built-in ones: convscope recipes") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"cannot read the recipe {path}: {error}") from error
+        raise UsageError(
+            f"cannot read the recipe {path}: {error}; what one holds: convscope recipes small"
+        ) from error
     defaults = {"name": path.stem, "summary": f"from {path.name}", "model": "resnet18"}
     return recipe_from_mapping(defaults | values)
 

@@ -157,7 +157,7 @@ def fit(image: UInt8[Tensor, "3 H W"], network: Network) -> Float[Tensor, "C h w
 def list_images(folder: Path) -> list[str]:
     """The image files of a folder and those in it, by name. Raises UsageError where there are none."""
     if not folder.is_dir():
-        raise UsageError(f'no folder "{folder}" of images')
+        raise UsageError(f'no folder "{folder}"; wanted: a folder with image files')
     found: list[str] = []
     for place, inner, names in os.walk(folder):
         inner.sort()
