@@ -13,8 +13,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from convscope.errors import CheckpointError, UsageError
 from convscope.film.animation import webp_bytes
-from convscope.film.render import HOLD, draw_film
+from convscope.film.render import HOLD, draw_film, read_frames
 from convscope.report.page import Album
+from convscope.report.training_words import film_said
 from convscope.types import Event, Progress
 
 FRAMES_PER_SECOND = 8.0
@@ -29,7 +30,7 @@ def film_of_run(run: Path, events: Sequence[Event], album: Album, *, progress: P
     except UsageError:
         return None
     except CheckpointError as error:
-        return {"moving": None, "reading": f"Not drawn: {error}."}
+        return {"moving": None, "reading": f"Not drawn: {error}.", "measured": ""}
     about = "; ".join([sheets.caption, *(f"{key}: {value}" for key, value in album.provenance.items())])
     images, data = _within(sheets.images, about)
     seconds = sum(event.data["seconds"] for event in events if event.kind == "film")
@@ -42,6 +43,7 @@ def film_of_run(run: Path, events: Sequence[Event], album: Album, *, progress: P
         "seconds": seconds,
         "share": seconds / whole if whole else None,
         "reading": sheets.caption + left_out,
+        "measured": film_said(read_frames(run, sheets.steps)),
     }
 
 

@@ -94,7 +94,7 @@ def _patterns(numbers: Numbers, picture: Picture) -> str:
 
 def _beside_random(numbers: Numbers, _: Picture) -> str:
     pattern, noise, random, random_noise = (
-        _middle(numbers[key]) for key in ("pattern", "noise", "random_pattern", "random_noise")
+        middle(numbers[key]) for key in ("pattern", "noise", "random_pattern", "random_noise")
     )
     if pattern is None or random is None or noise is None or random_noise is None:
         return "Too many of these channels are silent for photographs to say how far patterns get beyond them."
@@ -225,7 +225,7 @@ def _controlled(similarities: Sequence[float], names: Sequence[str] = ()) -> str
     )
 
 
-def _middle(values: Sequence[float | None]) -> float | None:
+def middle(values: Sequence[float | None]) -> float | None:
     """The median of what is known, if that is at least half."""
     known = [each for each in values if each is not None]
     return median(known) if known and 2 * len(known) >= len(values) else None

@@ -77,6 +77,7 @@ def environment() -> Environment:
         "settings": settings,
         "phase_settings": phase_settings,
         "of_image": _of_image,
+        "spoken": spoken,
     }
     environment.filters.update(filters)
     return environment
@@ -90,6 +91,16 @@ def image_number(name: str) -> int | None:
     """
     _, found, number = name.rpartition("-image-")
     return int(number) if found and number.isdecimal() else None
+
+
+def spoken(name: str) -> str:
+    """A dataset as people call it: a folder or shards by their own name, not by where they lie.
+
+    >>> spoken("folder:/home/me/birds"), spoken("cifar10")
+    ('birds', 'cifar10')
+    """
+    kind, _, place = name.partition(":")
+    return Path(place).name or name if place and kind else name
 
 
 def _of_image(name: str) -> str:

@@ -21,6 +21,7 @@ from convscope.paint import image_picture
 from convscope.report import charts
 from convscope.report.film_figure import film_of_run
 from convscope.report.fit import fit
+from convscope.report.in_short import in_short
 from convscope.report.markdown import to_markdown
 from convscope.report.measured import measured
 from convscope.report.page import HERE, Album, environment, image_number
@@ -36,6 +37,7 @@ from convscope.report.results import (
     training_speed,
 )
 from convscope.report.sections import Shown, sections
+from convscope.report.training_words import classes_said, confusion_said, curves_said, sureness_said
 from convscope.training.frames import read_info
 from convscope.types import Dataset, Event, Network, Progress, no_progress
 
@@ -87,6 +89,7 @@ def write_report(
     figures: dict[str, Any] = {}
     if any(event.kind in ("train", "eval") for event in events):
         figures["curves"] = album.chart("curves", charts.curves(events), "Loss, accuracy and learning rate by step")
+        figures["curves"]["measured"] = curves_said(events)
     if len(pace := paces(events)) > 1:
         figures["phases"] = album.chart("phases", phase_progress(events), "Accuracy and loss, phase by phase")
     if matrix is not None:
@@ -96,6 +99,8 @@ def write_report(
         figures["class_accuracy"] = album.chart(
             "class-accuracy", charts.class_accuracy(matrix, network.class_names), "Test accuracy of each class"
         )
+        figures["confusion"]["measured"] = confusion_said(matrix, network.class_names)
+        figures["class_accuracy"]["measured"] = classes_said(matrix)
     looks: list[dict[str, Any]] = []
     for section in sections(network, dataset, shown, store=path, budget=budget, progress=progress):
         readings = _readings([picture.caption for picture in section.pictures])
@@ -110,6 +115,7 @@ def write_report(
         looks.append({"heading": section.heading, "about": section.about, "figures": figures_of})
         progress("report", 1 + len(looks), STEPS)
 
+    phases, end = phase_rows(events), final_event(events)
     said = {
         "network": network,
         "images": images,
@@ -123,9 +129,21 @@ def write_report(
         "looks": looks,
         "grey": len(set(network.mean)) == 1 and len(set(network.std)) == 1,
         "weights": album.provenance.get("Weights"),
-        "phases": phase_rows(events),
+        "phases": phases,
         "paces": pace,
-        "end": final_event(events),
+        "end": end,
+        "short": in_short(
+            network=network,
+            images=images,
+            config=config,
+            events=events,
+            phases=phases,
+            end=end,
+            matrix=matrix,
+            found=found,
+            pictures=[figure["picture"] for look in looks for figure in look["figures"]],
+        ),
+        "sureness": sureness_said(found),
         "resumptions": [event.data for event in events if event.kind == "start" and event.data.get("resumed")],
         "speed": training_speed(events),
         "stages": _layer_stages(network),

@@ -15,6 +15,9 @@ from convscope.hooks import frozen_eval, like_model
 from convscope.methods.survey import forward_batch
 from convscope.types import Dataset, Event, Network
 
+SURE = 0.9
+"""A probability from which on an answer is called sure."""
+
 
 class Predictions(NamedTuple):
     """What the network says of every test image, in order."""
@@ -72,7 +75,7 @@ def phase_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 def findings(matrix: np.ndarray, predictions: Predictions, labels: np.ndarray) -> dict[str, Any]:
     """The numbers that the page's words are about."""
-    right = predictions.classes == labels
+    right, sure = predictions.classes == labels, predictions.confidences >= SURE
     totals = np.maximum(matrix.sum(axis=1), 1)
     errors = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
     true, said = np.unravel_index(int((errors / totals[:, None]).argmax()), errors.shape)
@@ -86,6 +89,9 @@ def findings(matrix: np.ndarray, predictions: Predictions, labels: np.ndarray) -
         "wrong": int((~right).sum()),
         "sure_wrong": float(predictions.confidences[~right].mean()) if not right.all() else None,
         "sure_right": float(predictions.confidences[right].mean()) if right.any() else None,
+        "sure_all": float(predictions.confidences.mean()) if len(right) else None,
+        "sure": int(sure.sum()),
+        "sure_wrong_of": int((sure & ~right).sum()),
         "confused": {"true": int(true), "said": int(said), "count": int(errors[true, said]), "of": int(totals[true])},
         "best": int(present[shares[present].argmax()]),
         "worst": int(present[shares[present].argmin()]),
@@ -113,7 +119,8 @@ def findings_on_record(events: Sequence[Event], total: int) -> tuple[np.ndarray 
     said = np.repeat(np.indices(matrix.shape)[1].ravel(), matrix.ravel())
     labels = np.repeat(np.indices(matrix.shape)[0].ravel(), matrix.ravel())
     numbers = findings(matrix, Predictions(said, np.zeros(total), 0.0), labels)
-    unknown = {"sure_wrong": None, "sure_right": None, "accuracy": right / total, "loss": known["test_loss"]}
+    unsaid = dict.fromkeys(("sure_wrong", "sure_right", "sure_all"))
+    unknown = {**unsaid, "accuracy": right / total, "loss": known["test_loss"]}
     return matrix, numbers | unknown
 
 
