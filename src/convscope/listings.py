@@ -77,7 +77,7 @@ def recipes(name: str | None = None, /, *, output: Output = DEFAULT_OUTPUT) -> N
     from convscope.training.recipes import RECIPES, get_recipe
 
     if name is None:
-        print_results({recipe.name: recipe.summary for recipe in RECIPES.values()}, as_json=output.json)
+        print_results({known: each.summary for known, each in RECIPES.items()}, as_json=output.json)
     else:
         print_results(flat_values(get_recipe(name)), as_json=output.json)
 

@@ -8,20 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from convscope.errors import UsageError
-from convscope.tables import Entry, look_up
+from convscope.tables import Entry, Table, look_up
 from convscope.types import Dataset, Progress, no_progress
 
 __all__ = ["DATASETS", "load_dataset"]
 
-DATASETS: dict[str, Entry] = {
-    "digits": Entry("convscope.data.digits:load_digits", "1,797 handwritten digits; comes along, needs no network"),
-    "cifar10": Entry("convscope.data.cifar:load_cifar10", "60,000 photographs in 10 classes, 32x32; 170 MB"),
-    "cifar100": Entry("convscope.data.cifar:load_cifar100", "60,000 photographs in 100 classes, 32x32; 169 MB"),
-    "folder": Entry("convscope.data.folder:load_folder", "your own images in class folders, as folder:PATH"),
-    "shards": Entry(
-        "convscope.data.shards:load_shards", "tar shards (webdataset's layout), as shards:FOLDER or shards:'PATTERN'"
-    ),
-}
+DATASETS: Table[Entry] = Table(
+    "convscope.datasets",
+    {
+        "digits": Entry(
+            "convscope.data.digits:load_digits", "1,797 handwritten digits; comes along, needs no network"
+        ),
+        "cifar10": Entry("convscope.data.cifar:load_cifar10", "60,000 photographs in 10 classes, 32x32; 170 MB"),
+        "cifar100": Entry("convscope.data.cifar:load_cifar100", "60,000 photographs in 100 classes, 32x32; 169 MB"),
+        "folder": Entry("convscope.data.folder:load_folder", "your own images in class folders, as folder:PATH"),
+        "shards": Entry(
+            "convscope.data.shards:load_shards",
+            "tar shards (webdataset's layout), as shards:FOLDER or shards:'PATTERN'",
+        ),
+    },
+)
 
 PLACES = {"folder": "PATH", "shards": "FOLDER"}
 """The datasets that lie where their name says, and how to say it."""

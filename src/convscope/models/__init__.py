@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convscope.tables import Entry, look_up
+from convscope.tables import Entry, Table, look_up
 
 if TYPE_CHECKING:
     from torch import nn
 
-MODELS = {
-    "resnet18": Entry("convscope.models.resnet:resnet18", "3×3 stem at full resolution: the CIFAR standard"),
-    "resnet18-imagenet": Entry(
-        "convscope.models.resnet:resnet18_imagenet", "7×7 stem and max-pool: torchvision's resnet18"
-    ),
-    "resnet18-7x7": Entry(
-        "convscope.models.resnet:resnet18_7x7", "7×7 stem without pool, every stage halves: quick at 32×32"
-    ),
-    "resnet10-narrow": Entry(
-        "convscope.models.resnet:resnet10_narrow", "5×5 stem, one block a stage, widths 32 to 256: for CPUs"
-    ),
-    "resnet8": Entry("convscope.models.resnet:resnet8", "three thin stages: for tests and laptops"),
-}
+MODELS: Table[Entry] = Table(
+    "convscope.models",
+    {
+        "resnet18": Entry("convscope.models.resnet:resnet18", "3×3 stem at full resolution: the CIFAR standard"),
+        "resnet18-imagenet": Entry(
+            "convscope.models.resnet:resnet18_imagenet", "7×7 stem and max-pool: torchvision's resnet18"
+        ),
+        "resnet18-7x7": Entry(
+            "convscope.models.resnet:resnet18_7x7", "7×7 stem without pool, every stage halves: quick at 32×32"
+        ),
+        "resnet10-narrow": Entry(
+            "convscope.models.resnet:resnet10_narrow", "5×5 stem, one block a stage, widths 32 to 256: for CPUs"
+        ),
+        "resnet8": Entry("convscope.models.resnet:resnet8", "three thin stages: for tests and laptops"),
+    },
+)
 
 
 def build_model(name: str, *, class_count: int, seed: int) -> nn.Module:

@@ -9,104 +9,103 @@ from pathlib import Path
 from typing import Any
 
 from convscope.errors import UsageError
-from convscope.tables import look_up
+from convscope.tables import Entry, Table, look_up
 from convscope.training.recipe_values import recipe_from_mapping, set_value
 from convscope.types import Augmentation, Dataset, Phase, Recipe
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            name="fast",
-            summary="the best accuracy in about half an hour on 2 shared CPU cores: one-cycle SGD on a narrow ResNet",
-            model="resnet10-narrow",
-            phases=(
-                Phase(
-                    optimizer="sgd",
-                    learning_rate=0.4,
-                    epochs=18,
-                    schedule="one-cycle",
-                    nesterov=True,
-                    weight_decay=5e-4,
-                    decay_norms_and_biases=False,
-                ),
-            ),
-            batch_size=256,
-            augmentation=Augmentation(crop=4, flip=True),
-            label_smoothing=0.1,
-            precision="auto",
-            memory_format="auto",
-            compiled="auto",
-        ),
-        Recipe(
-            name="small",
-            summary="for some thousands of images, in about a minute on 2 CPU cores: gentler steps, smaller batches",
-            model="resnet10-narrow",
-            phases=(
-                Phase(
-                    optimizer="sgd",
-                    learning_rate=0.05,
-                    epochs=15,
-                    schedule="one-cycle",
-                    nesterov=True,
-                    weight_decay=5e-4,
-                    decay_norms_and_biases=False,
-                ),
-            ),
-            batch_size=32,
-            augmentation=Augmentation(crop=2, flip=True),
-            label_smoothing=0.1,
-            precision="auto",
-            memory_format="auto",
-            compiled="auto",
-        ),
-        Recipe(
-            name="best",
-            summary="the CIFAR standard at full width, a published setting of 26 epochs; for a GPU",
-            model="resnet18",
-            phases=(
-                Phase(
-                    optimizer="sgd",
-                    learning_rate=0.2,
-                    epochs=26,
-                    schedule="one-cycle",
-                    nesterov=True,
-                    weight_decay=5e-4,
-                ),
-            ),
-            batch_size=500,
-            augmentation=Augmentation(crop=4, flip=True, cutout=12),
-            precision="auto",
-            memory_format="auto",
-            compiled="auto",
-        ),
-        Recipe(
-            name="sgd",
-            summary="plain SGD with momentum 0.9 at a constant learning rate of 0.01",
-            model="resnet18-7x7",
-            phases=(Phase(optimizer="sgd", learning_rate=0.01, epochs=12),),
-            batch_size=256,
-            precision="auto",
-            memory_format="auto",
-            compiled="auto",
-        ),
-        Recipe(
-            name="adam",
-            summary="plain Adam at a constant learning rate of 0.001",
-            model="resnet18-7x7",
-            phases=(Phase(optimizer="adam", learning_rate=1e-3, epochs=12),),
-        ),
-        Recipe(
-            name="adam-then-sgd",
-            summary="Adam for 6 epochs, then SGD with momentum 0.9 at 0.01: quick at first, steady after",
-            model="resnet18-7x7",
-            phases=(
-                Phase(optimizer="adam", learning_rate=1e-3, epochs=6),
-                Phase(optimizer="sgd", learning_rate=0.01, epochs=6),
+OWN = (
+    Recipe(
+        name="fast",
+        summary="the best accuracy in about half an hour on 2 shared CPU cores: one-cycle SGD on a narrow ResNet",
+        model="resnet10-narrow",
+        phases=(
+            Phase(
+                optimizer="sgd",
+                learning_rate=0.4,
+                epochs=18,
+                schedule="one-cycle",
+                nesterov=True,
+                weight_decay=5e-4,
+                decay_norms_and_biases=False,
             ),
         ),
-    )
-}
+        batch_size=256,
+        augmentation=Augmentation(crop=4, flip=True),
+        label_smoothing=0.1,
+        precision="auto",
+        memory_format="auto",
+        compiled="auto",
+    ),
+    Recipe(
+        name="small",
+        summary="for some thousands of images, in about a minute on 2 CPU cores: gentler steps, smaller batches",
+        model="resnet10-narrow",
+        phases=(
+            Phase(
+                optimizer="sgd",
+                learning_rate=0.05,
+                epochs=15,
+                schedule="one-cycle",
+                nesterov=True,
+                weight_decay=5e-4,
+                decay_norms_and_biases=False,
+            ),
+        ),
+        batch_size=32,
+        augmentation=Augmentation(crop=2, flip=True),
+        label_smoothing=0.1,
+        precision="auto",
+        memory_format="auto",
+        compiled="auto",
+    ),
+    Recipe(
+        name="best",
+        summary="the CIFAR standard at full width, a published setting of 26 epochs; for a GPU",
+        model="resnet18",
+        phases=(
+            Phase(
+                optimizer="sgd",
+                learning_rate=0.2,
+                epochs=26,
+                schedule="one-cycle",
+                nesterov=True,
+                weight_decay=5e-4,
+            ),
+        ),
+        batch_size=500,
+        augmentation=Augmentation(crop=4, flip=True, cutout=12),
+        precision="auto",
+        memory_format="auto",
+        compiled="auto",
+    ),
+    Recipe(
+        name="sgd",
+        summary="plain SGD with momentum 0.9 at a constant learning rate of 0.01",
+        model="resnet18-7x7",
+        phases=(Phase(optimizer="sgd", learning_rate=0.01, epochs=12),),
+        batch_size=256,
+        precision="auto",
+        memory_format="auto",
+        compiled="auto",
+    ),
+    Recipe(
+        name="adam",
+        summary="plain Adam at a constant learning rate of 0.001",
+        model="resnet18-7x7",
+        phases=(Phase(optimizer="adam", learning_rate=1e-3, epochs=12),),
+    ),
+    Recipe(
+        name="adam-then-sgd",
+        summary="Adam for 6 epochs, then SGD with momentum 0.9 at 0.01: quick at first, steady after",
+        model="resnet18-7x7",
+        phases=(
+            Phase(optimizer="adam", learning_rate=1e-3, epochs=6),
+            Phase(optimizer="sgd", learning_rate=0.01, epochs=6),
+        ),
+    ),
+)
+
+RECIPES: Table[Recipe] = Table("convscope.recipes", {recipe.name: recipe for recipe in OWN})
 
 
 SMALL = 10_000
@@ -115,7 +114,7 @@ SMALL = 10_000
 
 def default_recipe(image_count: int) -> Recipe:
     """The recipe for that many training images: "small" or "fast"."""
-    return RECIPES["small" if image_count < SMALL else "fast"]
+    return get_recipe("small" if image_count < SMALL else "fast")
 
 
 def get_recipe(name: str) -> Recipe:
@@ -127,7 +126,11 @@ def get_recipe(name: str) -> Recipe:
     'adam'
     """
     if not name.endswith(".toml"):
-        return look_up(RECIPES, name, kind="recipe")
+        found = look_up(RECIPES, name, kind="recipe")
+        recipe = found.load() if isinstance(found, Entry) else found
+        if not isinstance(recipe, Recipe):
+            raise UsageError(f'the recipe "{name}" of another package is a {type(recipe).__name__}, no Recipe')
+        return recipe
     path = Path(name)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
