@@ -14,7 +14,7 @@ from bench.timing import arguments, report
 from convscope.data import load_dataset
 from convscope.training.folder import read_config, read_events
 from convscope.training.recipes import get_recipe, override_recipe
-from convscope.training.run import start_run
+from convscope.training.start import start_run
 from convscope.types import Event
 
 THRESHOLDS = (71.1, 86.9, 90.0, 92.0, 94.0)

@@ -18,7 +18,7 @@ def main(since: float, arguments: list[str]) -> None:
 
     from convscope.cli import main as run_command
 
-    for module in ("convscope.data", "convscope.training.run"):
+    for module in ("convscope.data", "convscope.training.start"):
         import_module(module)
     imported = time.time() - since
 

@@ -26,7 +26,7 @@ from convscope.methods import METHODS
 from convscope.models import build_model
 from convscope.training.engine import autocast, resolve_precision
 from convscope.training.recipes import get_recipe, override_recipe
-from convscope.training.run import start_run
+from convscope.training.start import start_run
 from convscope.types import Dataset
 
 WANTED = 1.2

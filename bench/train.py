@@ -22,7 +22,7 @@ from bench.top_images import noise
 from convscope.data import load_dataset
 from convscope.training.folder import read_config
 from convscope.training.recipes import get_recipe
-from convscope.training.run import start_run
+from convscope.training.start import start_run
 from convscope.training.tune import engine_from_mapping
 from convscope.types import Augmentation, Phase
 

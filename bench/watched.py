@@ -17,7 +17,8 @@ from bench.figures import Figure
 from bench.timing import arguments, compare, report
 from bench.top_images import noise
 from convscope.training.recipes import get_recipe, override_recipe
-from convscope.training.run import Run, open_run, start_run
+from convscope.training.run import Run, open_run
+from convscope.training.start import start_run
 from convscope.types import Dataset, Recipe
 from convscope.web.dashboard.watch import start_beside
 

@@ -14,6 +14,7 @@ from convscope.data.memory import dataset_in_memory
 from convscope.errors import NumericsError
 from convscope.report import comparison_pictures
 from convscope.training import run as runs
+from convscope.training import start as starts
 from convscope.training.run import open_run
 
 BASE = ["--model", "resnet8", "--set", "batch_size=10", "--set", "phases.0.epochs=1", "--epochs", "2", "--quiet"]
@@ -104,7 +105,7 @@ def test_what_is_printed(compared, page, capsys):
 
 def test_finished_runs_are_kept_and_an_interrupted_one_goes_on(compared, page, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "cut"
-    real, stops = runs.start_run, []
+    real, stops = starts.start_run, []
 
     def stopping(path, *arguments, should_stop, **keywords):
         def stop() -> bool:
@@ -114,7 +115,7 @@ def test_finished_runs_are_kept_and_an_interrupted_one_goes_on(compared, page, t
         return real(path, *arguments, should_stop=stop, **keywords)
 
     command = ["train", "planted", *BASE, *BOTH, "--seeds", "2"]
-    monkeypatch.setattr(runs, "start_run", stopping)
+    monkeypatch.setattr(starts, "start_run", stopping)
     monkeypatch.setattr("sys.argv", ["convscope", *command])
     monkeypatch.setattr("convscope.training.folder.new_run_path", lambda *_: folder)
     assert call(*command) == 130
@@ -123,7 +124,7 @@ def test_finished_runs_are_kept_and_an_interrupted_one_goes_on(compared, page, t
     assert set(configs(folder)) == {"sgd-seed0", "adam-then-sgd-seed0"}
     assert not (folder / "comparison.html").exists()
 
-    monkeypatch.setattr(runs, "start_run", real)
+    monkeypatch.setattr(starts, "start_run", real)
     before = (folder / "sgd-seed0" / "events.jsonl").read_bytes()
     assert call(*command, "--out", folder) == 0
     assert (folder / "sgd-seed0" / "events.jsonl").read_bytes() == before
@@ -156,7 +157,7 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(compared, page, c
 
 
 def test_a_training_that_fails_does_not_stop_the_others(page, tmp_path, capsys, monkeypatch):
-    real = runs.start_run
+    real = starts.start_run
 
     def failing(path, *arguments, **keywords):
         for event in real(path, *arguments, **keywords):
@@ -164,7 +165,7 @@ def test_a_training_that_fails_does_not_stop_the_others(page, tmp_path, capsys, 
                 raise NumericsError("the loss is nan after step 3")
             yield event
 
-    monkeypatch.setattr(runs, "start_run", failing)
+    monkeypatch.setattr(starts, "start_run", failing)
     assert call("train", "planted", *BASE, *BOTH, "--out", tmp_path) == 5
     out, err = capsys.readouterr()
     assert f"comparison: {tmp_path / 'comparison.html'}" in out
@@ -272,11 +273,11 @@ def test_mistakes_of_compare(compared, tmp_path, capsys):
 
 
 def test_the_command_to_go_on_is_a_single_runs_own_where_it_is_one(tmp_path, capsys, monkeypatch):
-    real = runs.start_run
+    real = starts.start_run
 
     def stopping(path, *arguments, should_stop, **keywords):
         return real(path, *arguments, should_stop=lambda: True, **keywords)
 
-    monkeypatch.setattr(runs, "start_run", stopping)
+    monkeypatch.setattr(starts, "start_run", stopping)
     assert call("train", "planted", *BASE, "--recipe", "sgd", "--out", tmp_path) == 130
     assert f"stopped after step 1, saved; go on with: convscope resume {tmp_path}" in capsys.readouterr().err

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from convscope.training.loop import train as train
     from convscope.training.recipes import get_recipe as get_recipe
     from convscope.training.run import open_run as open_run
-    from convscope.training.run import start_run as start_run
+    from convscope.training.start import start_run as start_run
     from convscope.types import Augmentation as Augmentation
     from convscope.types import Dataset as Dataset
     from convscope.types import Event as Event
@@ -55,7 +55,7 @@ _PLACES = {
     "build_model": "convscope.models",
     "Event": "convscope.types",
     "train": "convscope.training.loop",
-    "start_run": "convscope.training.run",
+    "start_run": "convscope.training.start",
     "live_curves": "convscope.report.live_curves",
     "open_run": "convscope.training.run",
     "Network": "convscope.types",

@@ -99,7 +99,8 @@ def train_events(
     ranks: Ranks,
 ) -> Iterator[Event]:
     """Begin a run, or go on with the one that stands there; `start` is what start_run is told."""
-    from convscope.training.run import open_run, resume_run, start_run
+    from convscope.training.run import open_run
+    from convscope.training.start import resume_run, start_run
 
     if ranks.leads and (path / "run.json").exists():
         device = None if start["device"] == "auto" else start["device"]
@@ -205,7 +206,8 @@ def overrides(flags: TrainFlags) -> dict[str, Any]:
 def resume_training(name: str, device: str | None, output: Output) -> None:
     """Go on with a run to its end, and print what came of it."""
     from convscope.ranks import join_ranks
-    from convscope.training.run import open_run, resume_run, say_nothing
+    from convscope.training.run import open_run, say_nothing
+    from convscope.training.start import resume_run
 
     run = open_run(name)
     dataset = read_dataset(run, output)
