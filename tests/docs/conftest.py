@@ -1,0 +1,35 @@
+"""A folder as a reader has it after the first run: a run, an image, a folder of images."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convscope.cli import main
+
+SHORT = ["--model", "resnet8", "--steps", "4", "--set", "batch_size=360", "--precision", "fp32", "--quiet"]
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("reader") / "first"
+    main(["train", "digits", *SHORT, "--out", str(path)])
+    return path
+
+
+@pytest.fixture
+def desk(first_run, tmp_path, monkeypatch) -> Path:
+    """The folder in which the reader works; the current one, also for imports."""
+    shutil.copytree(first_run, tmp_path / "runs" / "first")
+    colours = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "cat.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "") or "").startswith(str(tmp_path)):
+            del sys.modules[name]
