@@ -3,24 +3,31 @@
 from convscope import __version__
 
 project = "convscope"
-author = "convscope contributors"
+copyright = "convscope contributors, MIT licence"  # as Sphinx calls it
 version = release = __version__
-copyright = "convscope contributors, MIT licence"
 
 extensions = ["myst_parser"]
-myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
-highlight_language = "text"
-nitpicky = True
+myst_heading_anchors = 3  # levels that links may name
+highlight_language = "text"  # where a block does not say
 
 html_theme = "furo"
 html_title = f"convscope {release}"
+html_favicon = "../../src/convscope/web/assets/shared/icon.svg"  # else a browser asks for one that is not there
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_favicon = "static/mark.svg"
-html_copy_source = False
 html_show_sourcelink = False
+html_copy_source = False
 html_theme_options = {
-    "light_css_variables": {"color-brand-primary": "#8a3a12", "color-brand-content": "#8a3a12"},
-    "dark_css_variables": {"color-brand-primary": "#f0a070", "color-brand-content": "#f0a070"},
+    "light_css_variables": {
+        "color-brand-primary": "#0067a3",
+        "color-brand-content": "#0067a3",
+        "color-brand-visited": "#0067a3",
+        "color-background-primary": "#fdfdfb",
+    },
+    "dark_css_variables": {
+        "color-brand-primary": "#6ec1f0",
+        "color-brand-content": "#6ec1f0",
+        "color-brand-visited": "#6ec1f0",
+        "color-background-primary": "#16181d",
+    },
 }

@@ -98,18 +98,16 @@ def _signature(name: str, thing: Any) -> str:
     if inspect.isclass(thing):
         return f"class {name}({', '.join(base.__name__ for base in thing.__bases__)})"
     signature = inspect.signature(thing)
-    short = f"{name}{signature}"
+    shown: list[str] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        shown.append(f"{parameter.name}: {parameter.annotation}{default}")
+    short = f"{name}({', '.join(shown)}) -> {signature.return_annotation}"
     if len(short) <= WIDE:
         return short
-    lines: list[str] = []
-    keyword = False
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY and not keyword:
-            lines.append("    *,")
-            keyword = True
-        lines.append(f"    {parameter},")
-    gives = signature.return_annotation
-    return "\n".join([f"{name}(", *lines, f") -> {gives}" if gives is not signature.empty else ")"])
+    return "\n".join([f"{name}(", *(f"    {each}," for each in shown), f") -> {signature.return_annotation}"])
 
 
 def _fields(thing: type) -> str:
