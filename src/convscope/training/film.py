@@ -22,7 +22,7 @@ from convscope.training.schedule import Span
 from convscope.types import Dataset, EventKind, Network
 
 FRAMES_A_PHASE = 32
-BUDGET = 0.008
+BUDGET = 0.005
 """The share of the training's time that the film may take: with the dashboard open, less than a fiftieth together."""
 
 PROBES = 4

@@ -121,7 +121,8 @@ def test_confusion_is_that_of_the_step(page: Any) -> None:
 
 LINE_END = """(() => {
     const plot = document.getElementById("plot-loss");
-    const [x, y] = plot.querySelector(".scatterlayer .js-line").getAttribute("d").match(/[-\\d.]+/g).slice(-2);
+    const paths = plot.querySelector(".scatterlayer .trace").querySelectorAll(".js-line, .piece");
+    const [x, y] = [...paths].at(-1).getAttribute("d").match(/[-\\d.]+/g).slice(-2);
     const { xaxis, yaxis } = plot._fullLayout;
     return [xaxis.p2d(Number(x)), yaxis.p2d(Number(y))];
 })()"""

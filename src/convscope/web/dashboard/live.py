@@ -18,8 +18,8 @@ from convscope.web.dashboard.run_list import RunList, WatchedRun
 from convscope.web.dashboard.run_log import RunLog
 from convscope.web.dashboard.run_summary import is_finished
 
-POLL_SECONDS = 0.2
-SCAN_SECONDS = 1.0
+POLL_SECONDS = 0.25
+SCAN_SECONDS = 2.0
 IDLE_SECONDS = 2.0
 """Seconds between two looks at the logs' lengths, at the folder, and at either when no page listens."""
 

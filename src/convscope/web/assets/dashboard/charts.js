@@ -2,7 +2,7 @@
 import { element, say } from "../shared/dom.js";
 import { exportChart } from "./export.js";
 import { axisUnit, CHARTS, drawFigure } from "./figures.js";
-import { drawOn, noteDrawn } from "./growth.js";
+import { drawOn, noteDrawn, takeAway } from "./growth.js";
 import { cursors as drawCursors } from "./marks.js";
 import { loadPlotly } from "./plotly_loader.js";
 
@@ -100,8 +100,9 @@ export class Charts {
 
   #schedule() {
     if (!this.#plotly || this.#timer) return;
-    const wait = Math.max(0, this.#began + this.#pause - performance.now());
-    this.#timer = setTimeout(() => requestAnimationFrame(() => this.#drawStale()), wait); // never in a hidden tab
+    const inFrame = () => requestAnimationFrame(() => this.#drawStale()); // never in a hidden tab
+    const wait = this.#began + this.#pause - performance.now();
+    this.#timer = wait > 0 ? setTimeout(inFrame, wait) : inFrame(); // at once: one frame with the rest of the page
   }
 
   async #drawStale() {
@@ -130,6 +131,7 @@ export class Charts {
     if (!place.ready) place.plot.replaceChildren();
     const config = { displayModeBar: false, doubleClick: false, doubleClickDelay: 500, showTips: false };
     const layout = { ...figure.layout, datarevision: (place.revision += 1) }; // columns grow without being others
+    takeAway(place.plot);
     await this.#plotly.react(place.plot, figure.data, layout, config);
     if (!place.ready) this.#listen(place);
   }

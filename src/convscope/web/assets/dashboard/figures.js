@@ -27,7 +27,7 @@ const FONT = 'system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif
 const KIND_NAMES = { train: "train", test: "test", fit: "train, evaluated" };
 const HOVER = { step: "step %{x:,.0f}", epoch: "epoch %{x:.2f}" };
 const FEW = 80; // evaluations that are drawn with a mark each
-const AHEAD = 1.4; // how much longer an axis becomes when a run that goes on has filled it
+const AHEAD = 1.6; // how much longer an axis becomes when a run that goes on has filled it
 const ROOM = 0.04; // above and below a curve, as a share of its height
 const GRID = 20; // about so many places for a chart's edge, so that few points move it
 

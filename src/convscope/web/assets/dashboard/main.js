@@ -43,7 +43,8 @@ const player = new Player({
 });
 const tools = startTools(settings, { zoomBy, showAll: () => charts.reset() });
 
-const PAUSE = 700; // milliseconds between two drawings of what the server tells: a training beside it needs the rest
+const PAUSE = 600; // milliseconds between two drawings of what the server tells: a training beside it needs the rest
+const GATHER = 50; // from the first message to the drawing: points and the list of runs come together
 
 let drawing = 0;
 let drawn = -Infinity;
@@ -58,7 +59,7 @@ function drawSoon() {
 
 /** Draws what the server told: soon after the last drawing it waits, and all of it is drawn at once. */
 function drawInTime() {
-  drawing ||= setTimeout(draw, Math.max(0, drawn + PAUSE - performance.now()));
+  drawing ||= setTimeout(draw, Math.max(GATHER, drawn + PAUSE - performance.now()));
 }
 
 function draw() {
