@@ -1,10 +1,13 @@
 """The command line: what it prints, what it writes, and one line for each mistake."""
 
+import errno
 import json
+import signal
 import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 from convscope.cli import main
@@ -204,6 +207,40 @@ def test_the_second_training_in_a_folder_exits_with_7(tmp_path, capsys):
     with lock_run(tmp_path):
         assert call("train", "digits", *SHORT, "--out", tmp_path, "--quiet") == 7
     assert "is being trained by process" in capsys.readouterr().err
+
+
+def test_sigterm_is_told_and_exits_with_143(capsys, monkeypatch):
+    monkeypatch.setattr("convscope.cli.resume_training", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert call("resume", "latest") == 143
+    assert capsys.readouterr().err == "convscope: stopped; what was saved stands\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_ctrl_c_after_a_training_ends_what_comes_of_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("convscope.jobs.train_events", lambda *_, **__: iter(()))
+    monkeypatch.setattr("convscope.jobs.print_run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert call("train", "digits", *SHORT, "--out", tmp_path, "--quiet") == 130
+    assert capsys.readouterr().err == "convscope: stopped; what was saved stands\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+    ids=str,
+)
+def test_memory_that_runs_out_anywhere_is_one_line_with_advice(error, capsys, monkeypatch):
+    def burst(*_):
+        raise error
+
+    monkeypatch.setattr("convscope.cli.resume_training", burst)
+    assert call("resume", "latest") == 6
+    advice = "close other programs, or use smaller images or batches (--set batch_size=VALUE)"
+    assert capsys.readouterr().err == f"convscope: out of memory; {advice}\n"
 
 
 def test_help_and_lists_do_not_import_torch():

@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from convscope import __version__
 from convscope.comparison import compare_runs, train_recipes
 from convscope.console import print_address, say
-from convscope.errors import ConvscopeError, DataError, ResourceError, UsageError
+from convscope.errors import ConvscopeError, DataError, ResourceError, UsageError, is_out_of_memory
 from convscope.flags import (
     DEFAULT_DATA,
     DEFAULT_OUTPUT,
@@ -30,6 +30,7 @@ from convscope.flags import (
 from convscope.jobs import print_run, read_dataset, resume_training
 from convscope.listings import LISTINGS
 from convscope.methods import METHODS
+from convscope.stop_signals import exit_code, told_as_interrupts
 from convscope.subject import draw_film, explore_network
 
 app = App(
@@ -37,6 +38,7 @@ app = App(
     help="Train a convolutional network and see what it learned. With --debug, an error shows where it arose.",
     version=__version__,
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # it is told, as all that ends a command
 )
 
 
@@ -258,12 +260,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the entry point. Exits with the code of the error that ended it, if one did."""
     tokens = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in tokens
-    try:
-        app([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            traceback.print_exc()
-        sys.exit(_explain(error))
+    with told_as_interrupts():
+        try:
+            app([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
+        except (Exception, KeyboardInterrupt) as error:
+            if debug:
+                traceback.print_exc()
+            sys.exit(_explain(error))
 
 
 def _help(error: CycloptsError) -> str:
@@ -274,15 +277,16 @@ def _help(error: CycloptsError) -> str:
 def _explain(error: BaseException) -> int:
     """Say on standard error what went wrong, in one line; the exit code."""
     if isinstance(error, KeyboardInterrupt):
-        message, code = "stopped", 130
+        message, code = "stopped; what was saved stands", exit_code(error)
+    elif is_out_of_memory(error):
+        message = "out of memory; close other programs, or use smaller images or batches (--set batch_size=VALUE)"
+        code = ResourceError.exit_code
     elif isinstance(error, OSError) and (error.filename or error.errno in DISK_ERRORS):
         place = f" {error.filename}" if error.filename else ""
         message, code = (
             f"cannot read or write{place}: {error.strerror}; what was saved before stands",
             ResourceError.exit_code,
         )
-    elif isinstance(error, MemoryError):
-        message, code = "out of memory; close other programs, or use smaller images", ResourceError.exit_code
     elif isinstance(error, ConvscopeError):
         message, code = str(error), error.exit_code
     elif isinstance(error, CycloptsError):

@@ -29,7 +29,7 @@ from convscope.jobs import (
     watch_beside,
     weights_place,
 )
-from convscope.stop_signals import StopSignals
+from convscope.stop_signals import StopSignals, exit_code
 from convscope.tables import look_up
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
         failed = _train_all(planned, images, start, output, loggers=flags.log, again=again)
         _write(folder / "comparison.html", [_open(path) for path in planned], images, output)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped; what was saved stands; go on with: {again}") from error
+        text = f"stopped; what was saved stands; go on with: {again}"
+        raise Interrupted(text, exit_code=exit_code(error)) from error
     if failed:
         raise NumericsError(f"{len(failed)} of {len(planned)} trainings failed; {'; '.join(failed)}")
 

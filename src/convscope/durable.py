@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from convscope.errors import ResourceError
+
+
+@contextmanager
+def refusal_told(what: str, advice: str) -> Generator[None]:
+    """Within it, a disk that refuses is a ResourceError: what could not be done, why, and what to do.
+
+    >>> with refusal_told("write the log", "make room"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    convscope.errors.ResourceError: cannot write the log: No space left on device; make room
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(f"cannot {what}: {error.strerror}; {advice}") from error
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -29,12 +46,17 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none, and wait until the disk has its name. Raises OSError."""
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        sync_folder(path.parent)
+
+
 def make_place(path: Path) -> None:
     """Make the folder that a file is to be written into. Raises ResourceError where that cannot be."""
-    try:
+    with refusal_told(f"write {path}", "name another place with --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(f"cannot write {path}: {error.strerror}; name another place with --out") from error
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -14,6 +14,7 @@ ConvscopeError        1   anything below
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -77,6 +78,21 @@ class Interrupted(ConvscopeError):
     def __init__(self, message: str, *, exit_code: int = 130) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: torch says so by classes of its own, and in places only in words.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not fit"))
+    (True, False)
+    """
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    told = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return told or refused or bool(kinds & {"MemoryError", "OutOfMemoryError"})
+
+
+_NO_MEMORY = ("DefaultCPUAllocator", "ALLOC_FAILED")  # of the CPU, and of CUDA's libraries
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -43,7 +43,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     weights = weights_place(flags)
     dataset = anywhere(dataset)
     options: dict[str, Any] = {**dataset_options(data), "seed": early.seed}
-    with join_ranks() as ranks, StopSignals() as stop:
+    with join_ranks() as ranks:
         tell = say if ranks.leads else say_nothing
         quiet = output.quiet or not ranks.leads
         with ranks.first_here(), show_work(quiet=quiet) as progress:
@@ -69,10 +69,11 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
                 "report": report,
                 "film": not flags.no_film,
             }
-            events = train_events(path, images, suited, start, stop=stop, tell=tell, ranks=ranks)
-            if ranks.leads:
-                events = log_to(events, [*dict.fromkeys([*remembered_loggers(path), *flags.log])], path)
-            follow(events, stop, quiet=quiet, again=f"convscope resume {path}")
+            with StopSignals() as stop:
+                events = train_events(path, images, suited, start, stop=stop, tell=tell, ranks=ranks)
+                if ranks.leads:
+                    events = log_to(events, [*dict.fromkeys([*remembered_loggers(path), *flags.log])], path)
+                follow(events, stop, quiet=quiet, again=f"convscope resume {path}")
         if ranks.leads:
             print_run(path, images, output, report=report)
 
@@ -178,7 +179,7 @@ def weights_place(flags: TrainFlags) -> str | None:
 
 
 def without_pickle(path: Path, *, allow: bool) -> Path:
-    """The path; or where it is a pickle that is allowed, a safetensors file of its tensors, kept with the downloads."""
+    """The path; or where it is a pickle that is allowed, that of its tensors, kept where downloads are."""
     from convscope.data.download import cache_folder
     from convscope.models.pickled import keep_as_safetensors
     from convscope.models.weights import PICKLED
@@ -236,6 +237,7 @@ def follow(events: Iterator[Event], stop: StopSignals, *, quiet: bool, again: st
     last: Event | None = None
     with TrainingDisplay(quiet=quiet) as display:
         for event in events:
+            stop.begin()
             display.show(event)
             last = event
     if last is not None and last.data.get("reason") == "interrupted":

@@ -86,7 +86,14 @@ def test_latest_is_the_one_started_last(tmp_path, monkeypatch):
     [
         ("{", "cannot be read"),
         ("[]", "has format 'list'; this convscope reads 1"),
-        ('{"format": 99}', "has format 99; this convscope reads 1"),
+        (
+            '{"format": 99}',
+            "has format 99; this convscope reads 1; a newer one reads it: pip install --upgrade convscope",
+        ),
+        (
+            '{"format": 99, "versions": {"convscope": "9.9"}}',
+            "has format 99, written by convscope 9.9; this convscope",
+        ),
         ('{"format": 1}', 'lacks "command": it is damaged'),
     ],
 )
@@ -109,6 +116,27 @@ def test_a_full_disk_under_the_log(tmp_path):
     with pytest.raises(ResourceError, match="cannot write the event log: No space left"):
         log.append(Event("train", 1, 1.0, {}))
     log.close()
+
+
+def test_a_line_that_the_disk_takes_in_parts_is_written_whole(tmp_path):
+    log = EventLog(tmp_path)
+    log._file = Sparing(log._file)
+    log.append(Event("train", 1, 1.0, {"text": "ä" * 100}))
+    log.close()
+    assert read_events(tmp_path) == [Event("train", 1, 1.0, {"text": "ä" * 100})]
+
+
+class Sparing:
+    """A file that takes ten bytes at a time."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, data):
+        return self.file.write(data[:10])
+
+    def close(self):
+        self.file.close()
 
 
 def test_new_paths_are_free_and_plain(tmp_path, monkeypatch):

@@ -10,9 +10,10 @@ from PIL import Image
 
 from convscope.data.augment import STEP, random_bits
 from convscope.data.folder import load_folder
-from convscope.errors import NumericsError
+from convscope.errors import DataError, NumericsError
 from convscope.training.batches import Batches
 from convscope.training.loop import train
+from convscope.training.optimizers import DenseOptimizer
 from convscope.training.schedule import learning_rate, plan
 from convscope.training.state import TrainingState
 from convscope.types import Phase
@@ -225,6 +226,32 @@ def test_a_weight_that_is_not_finite_is_not_saved(dataset):
     with pytest.raises(NumericsError, match="fc.weight is no longer finite after step 1"):
         list(events)
     assert [state.step for _, state in saved.checkpoints] == [0]
+
+
+def test_a_memory_of_the_optimizer_that_is_not_finite_is_not_saved(dataset, monkeypatch):
+    model, saved = tiny_net(), Saved()
+    saved.model = model
+    state = DenseOptimizer.state
+
+    def spoiled(optimizer):
+        found = state(optimizer)
+        if found:
+            found[0]["exp_avg_sq"][0, 0] = float("inf")  # the weight would never move again
+        return found
+
+    monkeypatch.setattr(DenseOptimizer, "state", spoiled)
+    with pytest.raises(NumericsError, match="the optimizer's 0.exp_avg_sq is no longer finite after step 6"):
+        list(train(model, dataset, tiny_recipe(ADAM), device=CPU, save=saved))
+    assert [state.step for _, state in saved.checkpoints] == [0]
+
+
+@pytest.mark.parametrize("part", ["training", "test"])
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_of_no_class_is_named(part, label, dataset):
+    split = dataset.train if part == "training" else dataset.test
+    split.labels[7:9] = label
+    with pytest.raises(DataError, match=f"2 {part} labels are of no class, the first {label} of image 7; .* 0 to 2"):
+        list(train(tiny_net(), dataset, tiny_recipe(SGD), device=CPU))
 
 
 def test_freeze_trains_the_head_only(dataset):

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from convscope.data.augment import Draws, augment, epoch_draws, epoch_order
-from convscope.errors import UsageError
+from convscope.errors import DataError, UsageError
 from convscope.ranks import ALONE, Ranks
 from convscope.types import Dataset, Recipe
 
@@ -31,6 +31,8 @@ class Batches:
                 f"batch_size {self.batch_size}; allowed: {max(2, ranks.count)} (an image for each process) to "
                 f"{self.count}, the number of training images"
             )
+        for part, split in (("training", dataset.train), ("test", dataset.test)):
+            _check_labels(split.labels, len(dataset.class_names), part)
         self._share = ranks.share(self.batch_size)
         self.steps_per_epoch = self.count // self.batch_size
         self._mean = torch.tensor(dataset.mean, device=device)
@@ -67,3 +69,14 @@ class Batches:
         pixels = augment(pixels, draws, cutout=augmentation.cutout, fill=self._mean)
         normal = (pixels - self._mean[:, None, None]) / self._std[:, None, None]
         return normal.contiguous(memory_format=torch.channels_last)
+
+
+def _check_labels(labels: Int64[Tensor, " N"], classes: int, part: str) -> None:
+    """Raise DataError where a label is of no class."""
+    wrong = ((labels < 0) | (labels >= classes)).nonzero()[:, 0]
+    if len(wrong):
+        first = int(wrong[0])
+        raise DataError(
+            f"{len(wrong)} {part} labels are of no class, the first {int(labels[first])} of image {first}; allowed: "
+            f"0 to {classes - 1}, a number for each class name"
+        )

@@ -8,15 +8,17 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
 from torch import Tensor, nn
 
-from convscope.durable import sync_folder, to_json, write_synced
-from convscope.errors import CheckpointError, ResourceError
+from convscope.durable import make_folder, refusal_told, sync_folder, to_json, write_synced
+from convscope.errors import CheckpointError
+from convscope.training.folder import ONWARD
 from convscope.training.state import TrainingState, join_state, serialize
 
 KEPT = 2
@@ -50,10 +52,8 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     record: dict[str, Any] = {"sha256": sums, "log_bytes": log_bytes, "state": state.position()}
     record["record_sha256"] = _sum(record)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
-        temporary.mkdir()
+    what = f"save the checkpoint of step {state.step}"
+    with refusal_told(what, f"the one before stands; {ONWARD}"), _new_folder(temporary):
         for name, data in files.items():
             write_synced(temporary / name, data)
         write_synced(temporary / RECORD, to_json(record))
@@ -65,12 +65,6 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
         newer = [path for path in others if path.name > target.name]  # damaged, or it would have been gone on from
         for path in newer + others[len(newer) + KEPT - 1 :]:
             _remove(path)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise ResourceError(
-            f"cannot save the checkpoint of step {state.step}: {error.strerror}; the one before stands; "
-            "make room and go on with: convscope resume RUN"
-        ) from error
     return {
         "name": target.name,
         "bytes": sum(len(data) for data in files.values()),
@@ -143,6 +137,18 @@ def _read(path: Path) -> Checkpoint:
 def _sum(record: dict[str, Any]) -> str:
     """The SHA-256 of a record's values, however they are written down."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _new_folder(path: Path) -> Generator[None]:
+    """An empty folder for the block to fill and to rename; what it did not rename is deleted."""
+    _remove(path)
+    make_folder(path.parent)
+    path.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:

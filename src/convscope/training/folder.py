@@ -6,16 +6,16 @@ import json
 import os
 import re
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
-from convscope.durable import replace_file, to_json
-from convscope.errors import BusyError, CheckpointError, ResourceError, UsageError
+from convscope.durable import refusal_told, replace_file, to_json
+from convscope.errors import BusyError, CheckpointError, UsageError
 from convscope.types import Event
 
 RUNS = Path("runs")
@@ -24,6 +24,9 @@ RUNS = Path("runs")
 
 FORMAT = 1
 """The version of run.json and of the checkpoints; another one is refused by name."""
+
+ELSEWHERE, ONWARD = "name another folder with --out", "see to the disk, then go on with: convscope resume RUN"
+"""What to do where a disk refuses, before a run has begun and after."""
 
 KEYS = ("command", "started", "recipe", "dataset", "weights", "device", "precision", "versions", "machine", "report")
 """What every run.json has beside it."""
@@ -79,11 +82,9 @@ def create_run(path: Path, config: Mapping[str, Any]) -> None:
     Raises UsageError where the folder holds a run already, ResourceError where the disk refuses.
     """
     check_free(path)
-    try:
+    with refusal_told(f"write to {path}", ELSEWHERE):
         path.mkdir(parents=True, exist_ok=True)
         replace_file(path / "run.json", to_json(config))
-    except OSError as error:
-        raise ResourceError(f"cannot write to {path}: {error.strerror}; name another folder with --out") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -93,12 +94,23 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path / 'run.json'} cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        found = config.get("format") if isinstance(config, dict) else type(config).__name__
-        raise CheckpointError(f"{path / 'run.json'} has format {found!r}; this convscope reads {FORMAT}")
+        raise CheckpointError(f"{path / 'run.json'} {_tell_format(config)}")
     missing = [key for key in KEYS if key not in config]
     if missing:
         raise CheckpointError(f'{path / "run.json"} lacks "{missing[0]}": it is damaged')
     return config
+
+
+def _tell_format(config: Any) -> str:
+    """What is wrong with a run.json of another format, and what reads it."""
+    if not isinstance(config, dict):
+        return f"has format {type(config).__name__!r}; this convscope reads {FORMAT}"
+    values = cast("dict[str, Any]", config)
+    found, versions = values.get("format"), values.get("versions")
+    writer = f", written by convscope {versions.get('convscope')}" if isinstance(versions, dict) else ""
+    is_newer = isinstance(found, int) and found > FORMAT
+    advice = "; a newer one reads it: pip install --upgrade convscope" if is_newer else ""
+    return f"has format {found!r}{writer}; this convscope reads {FORMAT}{advice}"
 
 
 def read_events(path: Path) -> list[Event]:
@@ -118,20 +130,21 @@ def lock_run(path: Path) -> Generator[None]:
     """Hold the folder as its only training. Raises BusyError naming the process that holds it."""
     owner = path / ".owner"
     lock = FileLock(path / ".lock")
-    try:
+    with refusal_told(f"write to {path}", ELSEWHERE):
         path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        who = owner.read_text(encoding="utf-8").partition("\n")[0] if owner.is_file() else "another process"
-        raise BusyError(f"{path} is being trained by {who}; wait for it, or name another --out") from None
-    except OSError as error:
-        raise ResourceError(f"cannot write to {path}: {error.strerror}; name another folder with --out") from error
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = owner.read_text(encoding="utf-8").partition("\n")[0] if owner.is_file() else "another process"
+            raise BusyError(f"{path} is being trained by {who}; wait for it, or name another --out") from None
     try:
         who = f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}"
-        owner.write_text(f"{who}\n{path.resolve()}", encoding="utf-8")  # a copy of the folder is nobody's
+        with refusal_told(f"write to {path}", ELSEWHERE):
+            owner.write_text(f"{who}\n{path.resolve()}", encoding="utf-8")  # a copy of the folder is nobody's
         yield
     finally:
-        owner.unlink(missing_ok=True)
+        with suppress(OSError):  # it names nobody once the lock is free
+            owner.unlink()
         lock.release()
 
 
@@ -140,24 +153,23 @@ class EventLog:
 
     def __init__(self, path: Path, *, keep_bytes: int = 0) -> None:
         """Open the log, cut to the part that the checkpoint to go on from knew."""
-        self._file = (path / "events.jsonl").open("ab", buffering=0)  # each line is one write, at once visible
-        self._file.truncate(keep_bytes)
-        self._file.seek(0, os.SEEK_END)
+        with refusal_told("write the event log", ONWARD):
+            self._file = (path / "events.jsonl").open("ab", buffering=0)  # each line is one write, at once visible
+            self._file.truncate(keep_bytes)
+            self._file.seek(0, os.SEEK_END)
 
     def append(self, event: Event) -> None:
         """Write one line. Raises ResourceError."""
-        line = json.dumps(asdict(event), ensure_ascii=False, allow_nan=False) + "\n"
-        try:
-            self._file.write(line.encode())
-        except OSError as error:
-            raise ResourceError(
-                f"cannot write the event log: {error.strerror}; make room and go on with: convscope resume RUN"
-            ) from error
+        line = (json.dumps(asdict(event), ensure_ascii=False, allow_nan=False) + "\n").encode()
+        with refusal_told("write the event log", ONWARD):
+            while line:  # of what a disk has room for a part, it takes that part and says so
+                line = line[self._file.write(line) :]
 
     def sync(self) -> int:
-        """Wait until the disk has it; its length in bytes."""
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        """Wait until the disk has it; its length in bytes. Raises ResourceError."""
+        with refusal_told("write the event log", ONWARD):
+            os.fsync(self._file.fileno())
+            return self._file.tell()
 
     def close(self) -> None:
         """Close the file."""

@@ -83,8 +83,8 @@ def train(
 
     def checkpoint(span: Span, optimizer: DenseOptimizer) -> Iterator[Event]:
         if save is not None:
-            _check_weights(model, step=at.step, phase=span.number)
             at.phase, at.optimizer = span.number, optimizer.state()
+            _check_finite(model, at)
             at.seconds = time.monotonic() - started
             yield event("checkpoint", **save(at))
 
@@ -230,10 +230,14 @@ def _set_modes(model: nn.Module, *, freeze: bool) -> None:
         model.get_submodule(head_name(model)).train()
 
 
-def _check_weights(model: nn.Module, *, step: int, phase: int) -> None:
-    for name, weight in model.state_dict().items():
-        if weight.is_floating_point() and not weight.isfinite().all():
-            raise NumericsError(f"{name} is no longer finite after step {step}; {advice(phase)}", step=step)
+def _check_finite(model: nn.Module, at: TrainingState) -> None:
+    """Raise NumericsError where a weight, or what the optimizer remembers of one, cannot be gone on from."""
+    remembered = {f"the optimizer's {name}": values for name, values in at.tensors().items()}
+    for name, values in {**model.state_dict(), **remembered}.items():
+        if values.is_floating_point() and not values.isfinite().all():
+            raise NumericsError(
+                f"{name} is no longer finite after step {at.step}; {advice(at.phase or 0)}", step=at.step
+            )
 
 
 def _describe(span: Span, *, steps_per_epoch: int) -> dict[str, Any]:

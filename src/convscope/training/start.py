@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from convscope.errors import CheckpointError, NumericsError, ResourceError, UsageError
+from convscope.errors import CheckpointError, NumericsError, ResourceError, UsageError, is_out_of_memory
 from convscope.models import build_model
 from convscope.models.weights import load_weights, read_weights
 from convscope.ranks import ALONE, Ranks
@@ -182,7 +182,7 @@ def _train_in(
                 log.append(event)
                 yield event
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise ResourceError(
                 "out of memory; what was saved stands; a smaller batch helps: --set batch_size=VALUE"
@@ -218,11 +218,6 @@ def _watch_disk(events: Iterator[Event], path: Path, model: nn.Module) -> Iterat
             if free < needed:
                 text = f"{free / 1e6:.0f} MB free at {path}, {needed / 1e6:.0f} MB may be needed: make room"
                 yield Event("alarm", event.step, event.time, {"what": "disk", "message": text})
-
-
-def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out: on the CPU torch says so only in words."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _sum(model: nn.Module) -> str:
