@@ -1,1 +1,1 @@
-"""Faults made on purpose: kills, failing disks, damaged files, lost processes; each function counts what came of them."""
+"""Faults made on purpose: kills, failing disks, damaged files, lost processes; what came of them is counted."""

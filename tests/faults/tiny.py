@@ -78,7 +78,15 @@ def register() -> None:
 def write_recipe(folder: Path, name: str) -> Path:
     """The recipe as a file that --recipe takes."""
     phases = RECIPES[name]
-    lines = ['model = "tiny"', "batch_size = 8", "seed = 3", "[augmentation]", "crop = 2", "flip = true", "cutout = 2"]
+    lines = [
+        'model = "tiny"',
+        "batch_size = 8",
+        "seed = 3",
+        "[augmentation]",
+        "crop = 2",
+        "flip = true",
+        "cutout = 2",
+    ]
     for optimizer, rate in phases:
         lines += ["[[phases]]", f'optimizer = "{optimizer}"', f"learning_rate = {rate}"]
         lines += [f"epochs = {EPOCHS // len(phases)}", "weight_decay = 0.001"]

@@ -1,0 +1,106 @@
+"""One of two processes that train together is killed or halted: it is named, both end, the same command goes on."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import distributed as dist
+
+from convscope import rank_watch
+from tests.faults.harness import Command, Ended, Tally, complaints, cycle, differing, traces, training, until
+from tests.faults.tiny import RECIPES, STEPS
+
+MOST_SECONDS = 30.0
+"""After so long no rank may be left."""
+
+TOGETHER = 5
+"""So many pairs are tried at once: they mostly wait."""
+
+
+@dataclass
+class Impatience:
+    """A rank counts as lost after so many seconds, for tests that may not wait as long as people can."""
+
+    seconds: float
+
+    def plant(self) -> None:
+        """Plant it."""
+        rank_watch.BEAT_SECONDS, rank_watch.SILENT_SECONDS = self.seconds / 12, self.seconds
+
+
+class Pair:
+    """Two ranks that train a run, with the meeting place that torchrun would give them."""
+
+    def __init__(self, recipe: str, run: Path, faults: Sequence[Any] = ()) -> None:
+        self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self.ranks = [
+            Command(
+                training(recipe, run),
+                run.with_name(f"{run.name}-{rank}"),
+                faults=faults,
+                environment={
+                    "RANK": str(rank),
+                    "LOCAL_RANK": str(rank),
+                    "WORLD_SIZE": "2",
+                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": str(self._store.port),
+                    "TORCHELASTIC_USE_AGENT_STORE": "True",
+                    "TORCHELASTIC_RESTART_COUNT": "0",
+                },
+            )
+            for rank in (0, 1)
+        ]
+
+    def wait(self, seconds: float = MOST_SECONDS) -> list[Ended]:
+        """Wait for both."""
+        deadline = time.monotonic() + seconds
+        return [rank.wait(seconds=max(deadline - time.monotonic(), 0.0)) for rank in self.ranks]
+
+
+def ranks(folder: Path, *, count: int = 50, seed: int = 0, faults: Sequence[Any] = ()) -> Tally:
+    """Lose so many ranks, half of them by kill -9 and half by SIGSTOP, the leader as often as the other."""
+    tally, dice = Tally("lost ranks"), random.Random(seed)
+    wholes: dict[str, dict[str, Any]] = {}
+    for recipe in list(RECIPES)[:count]:
+        ended = Pair(recipe, folder / f"pair-{recipe}").wait()
+        assert [each.code for each in ended] == [0, 0], ended
+        wholes[recipe] = traces(folder / f"pair-{recipe}")
+    slowest: list[float] = []
+
+    def lose(index: int, moment: int) -> tuple[str, str]:
+        recipe, rank = cycle(wholes, index), index % 2
+        number = cycle((signal.SIGKILL, signal.SIGSTOP), index // 2)
+        run = folder / f"lost-{index}"
+        what = f"{'kill -9' if number == signal.SIGKILL else 'SIGSTOP'}, rank {rank}{' (leads)' if rank == 0 else ''}"
+        pair = Pair(recipe, run, faults)
+        if not until(lambda: pair.ranks[rank].steps >= moment):
+            return what, f"it did not come to step {moment}: {pair.wait(0)}"
+        pair.ranks[rank].send(number)
+        began = time.monotonic()
+        ended = pair.wait()
+        slowest.append(time.monotonic() - began)
+        failure = complaints(
+            (ended[rank].code == 137, f"the lost one ended with {ended[rank].code}"),
+            (ended[1 - rank].code == 8, f"the other ended with {ended[1 - rank].code}"),
+            (ended[1 - rank].one_line, f"said {ended[1 - rank].said}"),
+            (any(f"rank {rank} " in line for line in ended[1 - rank].said), "the lost one is not named"),
+        )
+        if not failure:
+            again = Pair(recipe, run, faults).wait()
+            codes = [each.code for each in again]
+            failure = differing(run, wholes[recipe]) if codes == [0, 0] else f"then {again}"
+        return what, failure
+
+    moments = [dice.randrange(1, STEPS * 3 // 4) for _ in range(count)]
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        for what, failure in pool.map(lose, range(count), moments):
+            tally.count(what, failure)
+    tally.remarks.append(f"The slowest pair was gone {max(slowest):.1f} s after the loss.")
+    return tally
