@@ -24,8 +24,9 @@ PLAIN_STEPS = 100
 
 
 def say(text: str) -> None:
-    """One line for the user on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """One line for the user on standard error; control characters, as names of files may hold, are spelled out."""
+    spelled = (each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    print("".join(spelled), file=sys.stderr, flush=True)
 
 
 def print_address(address: str) -> None:

@@ -8,9 +8,7 @@ import io
 import json
 import os
 import shlex
-import shutil
 import sys
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +22,7 @@ from convscope.data import DATASETS
 from convscope.models import MODELS, build_model
 from convscope.tables import Entry
 from tests.faults import tiny
+from tests.faults.harness import Tally
 
 
 class Mistake(NamedTuple):
@@ -80,6 +79,7 @@ run folder:one-class                         | 3 | a single class folder, a, in 
 run folder:empty-class                       | 3 | no images in | files: 1 .gz | read are .bmp
 run folder:one-image                         | 3 | 1 classes have a single image | b; add images or take the class out
 run folder:broken                            | 3 | 1 of 8 images cannot be read: a/2.png | leave them out with --skip-bad
+run folder:odd-names                         | 3 | 1 of 9 images cannot be read: a/\\x1b[2J\\n.png
 run folder:no-test                           | 3 | has train/ but no test/ with class folders
 run folder:broken --image-size 0             | 2 | an image size of 0; it must be at least 1
 run shards:nowhere                           | 3 | no tar shards | wanted: train-*.tar and test-*.tar
@@ -153,7 +153,8 @@ def workplace(folder: Path) -> Generator[None]:
 
 def _plant() -> None:
     for name, classes in (
-        ("one-class", "a"), ("broken", "ab"), ("no-test/train", "ab"), ("one-image", "a"), ("empty-class", "a"),
+        ("one-class", "a"), ("broken", "ab"), ("odd-names", "ab"), ("no-test/train", "ab"), ("one-image", "a"),
+        ("empty-class", "a"),
     ):  # fmt: skip
         for each in classes:
             Path(name, each).mkdir(parents=True)
@@ -162,7 +163,7 @@ def _plant() -> None:
     for name in ("no-classes", "one-image/b", "empty-class/b", "packed", "pickled/cifar-10-batches-py"):
         Path(name).mkdir(parents=True)
     Image.new("L", (8, 8)).save("one-image/b/0.png")
-    for file in ("broken/a/2.png", "text", "pickle.pt", "broken.toml"):
+    for file in ("broken/a/2.png", "odd-names/a/\x1b[2J\n.png", "text", "pickle.pt", "broken.toml"):
         Path(file).write_text("name = ")
     for file in ("packed/train-0.tar", "packed/test-0.tar", "empty-class/b/0.gz"):
         Path(file).write_bytes(gzip.compress(bytes(1000)))
@@ -201,15 +202,12 @@ def snapshot() -> list[tuple[str, int]]:
     return sorted((str(path), path.stat().st_size) for path in Path().rglob("*") if path.suffix != ".lock")
 
 
-def soak(count: int, seed: int) -> dict[str, int]:
-    """Make every mistake of the catalogue; they need no dice."""
-    del count, seed
-    here = Path(tempfile.mkdtemp())
-    try:
-        with workplace(here):
-            faults = {mistake.command: fault for mistake in CATALOGUE if (fault := fault_of(mistake))}
-    finally:
-        shutil.rmtree(here)
-    for command, fault in faults.items():
-        sys.stderr.write(f"convscope {command}: {fault}\n")
-    return {"mistakes": len(CATALOGUE), "answered": len(CATALOGUE) - len(faults)}
+def soak(folder: Path, *, count: int = len(CATALOGUE), seed: int = 0) -> Tally:
+    """Make the mistakes of the catalogue; they need no dice."""
+    del seed
+    tally = Tally("mistakes at the command line")
+    with workplace(folder):
+        for mistake in CATALOGUE[:count]:
+            fault = fault_of(mistake)
+            tally.count(f"exit code {mistake.code}", f"convscope {mistake.command}: {fault}" if fault else "")
+    return tally

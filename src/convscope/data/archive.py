@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from convscope.data.tar_headers import Member
 from convscope.errors import DataError
 
 WHOLE_ARCHIVE = 400_000_000  # bytes unpacked; the largest official archive has 185 million
@@ -23,7 +24,7 @@ def read_members(archive: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     try:
-        with _Capped(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
+        with _Capped(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|", tarinfo=Member) as tar:
             for member in tar:
                 if member.name not in wanted:
                     continue
@@ -38,7 +39,7 @@ def read_members(archive: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
                     )
                 content = tar.extractfile(member)
                 found[member.name] = content.read() if content else b""
-    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"archive {archive} cannot be read as .tar.gz ({error or type(error).__name__}); get it again"
         ) from error

@@ -135,7 +135,7 @@ def find(layout: Layout, data_dir: Path) -> Path:
             return held
     if not data_dir.exists():
         raise DataError(
-            f"no file or folder {data_dir} to read {layout.name} from; wanted: {layout.archive}, or a folder with it; "
+            f"no file or folder {data_dir} to read {layout.name} from; wanted: {layout.archive}, or its folder; "
             f"without --data-dir it is downloaded"
         )
     pickled = [file for file in data_dir.glob("cifar-*") if file.name.endswith(("-py", "-python", "-python.tar.gz"))]

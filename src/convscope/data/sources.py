@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from convscope import __version__
+from convscope.data.printable import printable
 from convscope.errors import DataError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -133,4 +134,4 @@ def _network_errors() -> Generator[None]:
         reason = "no answer in time" if isinstance(error.reason, TimeoutError) else str(error.reason)
         raise SourceFailed(reason) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise SourceFailed(str(error) or type(error).__name__) from error
+        raise SourceFailed(printable(str(error)) or type(error).__name__) from error

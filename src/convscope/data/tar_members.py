@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.data.decode import ENDINGS, MOST_BYTES
+from convscope.data.printable import printable
+from convscope.data.tar_headers import Member
 from convscope.errors import DataError
 
 MOST_IMAGES = 2**20  # in one shard
 MOST_CLASSES = 100_000
 LABEL_BYTES = 64
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
-HEADER_BYTES = 2**20  # an extended header longer than this is no header
 
 
 class Shard(NamedTuple):
@@ -104,34 +105,19 @@ def scan_shard(path: Path, *, numbered: bool) -> Shard:
     )
 
 
-def printable(name: str) -> str:
-    r"""A name out of an archive as one harmless line.
-
-    >>> printable("a" + chr(10) + "b")
-    'a\\nb'
-    """
-    shown = name if name.isprintable() else name.encode("unicode_escape", "backslashreplace").decode("ascii")
-    return shown if len(shown) <= 100 else f"{shown[:97]}..."
-
-
-class _Careful(io.FileIO):
-    """A file of which nobody reads much at once: an extended header may claim to be gigabytes."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {size:,} bytes" if size else "a header without end")
-        return super().read(size) or b""
+class _Seekable(io.FileIO):
+    """A file that is read from anywhere."""
 
     def read_at(self, offset: int, size: int) -> bytes:
         """So many bytes from there; tarfile minds no move, as it looks up its own place before each header."""
         self.seek(offset)
-        return self.read(size)
+        return self.read(size) or b""
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[tuple[tarfile.TarFile, _Careful]]:
+def _opened(path: Path) -> Generator[tuple[tarfile.TarFile, _Seekable]]:
     try:
-        file = _Careful(path)
+        file = _Seekable(path)
     except OSError as error:
         raise DataError(f"cannot read shard {path}: {error.strerror or error}") from error
     with file:
@@ -142,14 +128,14 @@ def _opened(path: Path) -> Generator[tuple[tarfile.TarFile, _Careful]]:
                 f"shard {path} is compressed, and images are read from its middle; unpack it to a plain .tar"
             )
         try:
-            tar = tarfile.TarFile(fileobj=file, mode="r")
+            tar = tarfile.TarFile(fileobj=file, mode="r", tarinfo=Member)
         except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
             raise DataError(f"shard {path} is no tar file ({error}); make it again") from error
         yield tar, file
 
 
 def _members(
-    tar: tarfile.TarFile, file: _Careful, problems: list[str], ignored: list[str]
+    tar: tarfile.TarFile, file: _Seekable, problems: list[str], ignored: list[str]
 ) -> Iterator[tarfile.TarInfo]:
     """The plain files in order; a shard that breaks off adds a problem and ends there."""
     size = os.fstat(file.fileno()).st_size
@@ -201,7 +187,7 @@ def _single_images(members: Iterator[tarfile.TarInfo]) -> Iterator[_Sample]:
             yield _Sample(member.name, [member], [])
 
 
-def _number(file: _Careful, labels: list[tarfile.TarInfo]) -> int | str:
+def _number(file: _Seekable, labels: list[tarfile.TarInfo]) -> int | str:
     """The label in a .cls file; else what is wrong with it."""
     if not labels:
         return "no label: KEY.cls must stand beside the image"

@@ -63,7 +63,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str, k
     for name in sorted(own.keys() & weights.keys()):
         if own[name].is_floating_point() != weights[name].is_floating_point() or weights[name].is_complex():
             raise CheckpointError(
-                f"{name} is {weights[name].dtype} in {source} and {own[name].dtype} in the model; it is no such weight"
+                f"{name} is {weights[name].dtype} in {source} and {own[name].dtype} in the model; it is none"
             )
     if keep_head and all(name in weights and weights[name].shape == own[name].shape for name in own):
         model.load_state_dict({name: weights[name] for name in own})  # also where no head can be told
