@@ -84,9 +84,15 @@ def _middle(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image[:, top : top + size[0], left : left + size[1]]
 
 
+def is_run(name: str) -> bool:
+    """Whether a name is one for a run folder, and not that of a network."""
+    from convscope.models import MODELS
+
+    return name not in MODELS and (":" not in name or Path(name).exists())
+
+
 def open_subject(name: str, flags: SubjectFlags) -> Subject:
     """The run of that folder, or "latest", or one of our models, or another network by its source and name."""
-    from convscope.models import MODELS
     from convscope.models.zoo import zoo_network
     from convscope.training.engine import place, select_device
     from convscope.training.run import open_run
@@ -94,7 +100,7 @@ def open_subject(name: str, flags: SubjectFlags) -> Subject:
     device = select_device(flags.device)
     if flags.input_size is not None and flags.input_size < 1:
         raise UsageError(f"--input-size {flags.input_size}; allowed: 1 or more")
-    if name not in MODELS and (":" not in name or Path(name).exists()):
+    if is_run(name):
         if flags.weights or flags.input_size:
             raise UsageError("--weights and --input-size are for networks that are not runs; a run has its own")
         run = open_run(name)
@@ -172,16 +178,22 @@ def explore_network(name: str, images: Path | None, flags: SubjectFlags, page: P
     """Open a network in the browser until Ctrl-C, with a run's own images, those of a folder, or what is uploaded."""
     from convscope.web.explorer.explore import explore
 
-    subject = open_subject(name, flags)
+    run = _check_run(name) if is_run(name) else None  # what is wrong with a name is said before a page is shown
+    if images is not None and not images.is_dir():
+        raise UsageError(f'no folder "{images}"; wanted: a folder with image files')
+
+    def open_network() -> tuple[Network, Dataset | None]:
+        subject = open_subject(str(run or name), flags)
+        return subject.network, subject.dataset(None, DEFAULT_DATA, output)
+
     weights = ("--weights", flags.weights) if flags.weights else ()
     weights += ("--allow-pt",) if flags.allow_pt else ()
     size = ("--input-size", str(flags.input_size)) if flags.input_size else ()
     explore(
-        subject.network,
-        subject.path,
-        subject.dataset(None, DEFAULT_DATA, output),
+        open_network,
+        run,
         images=images,
-        arguments=[str(subject.path or name), *weights, *size],
+        arguments=[str(run or name), *weights, *size],
         port=page.port,
         host=page.host,
         expose=page.expose,
@@ -189,6 +201,15 @@ def explore_network(name: str, images: Path | None, flags: SubjectFlags, page: P
         say=print_address,
         warn=say,
     )
+
+
+def _check_run(name: str) -> Path:
+    """The folder of the run of that name. Raises UsageError and CheckpointError, without reading any weights."""
+    from convscope.training.folder import find_run, read_config
+
+    path = find_run(name)
+    read_config(path)
+    return path
 
 
 def save_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:

@@ -159,7 +159,7 @@ def test_gradients_add_up_over_channels_and_equal_autograd():
 
 def test_all_at_once_is_not_the_sum_under_the_other_rules():
     picture = reconstruct(network(residual()), "head", an_image(3, 12, 12), "all", rule="deconvnet")
-    assert picture.captions[:3] == ("image", "all at once", "sum of channels")
+    assert picture.captions[:3] == ("image", "all at once", "sum")
     assert picture.numbers["sum_similarity"] < 0.999
 
 

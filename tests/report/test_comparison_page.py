@@ -183,7 +183,7 @@ def test_runs_on_different_images_are_not_compared_in_what_needs_the_same(tmp_pa
     assert "At equal accuracy" not in page.text
     intervals = [wilson_interval(share, count) for share, count in ((150, 300), (1500, 3000))]
     for low, high in intervals:
-        assert f"{100 * low:.1f} % to {100 * high:.1f} %" in page.text
+        assert f"{100 * low:.1f} % to {100 * high:.1f} %" in page.text.replace("\u00a0", " ")
 
 
 def test_a_run_that_has_not_finished_and_one_without_a_network(tmp_path):

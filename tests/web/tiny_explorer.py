@@ -13,8 +13,9 @@ from torch import nn
 
 from convscope.data.memory import dataset_in_memory
 from convscope.types import Dataset, Network
+from convscope.web.explorer.doorway import POSTS
 from convscope.web.explorer.explored import Explored
-from convscope.web.explorer.routes import POSTS, Explorer
+from convscope.web.explorer.routes import Explorer
 from tests.web.served import opened, serving_app
 
 CLASSES = ("cat", "<script>alert(1)</script>", 'dog" onload="x')

@@ -222,7 +222,7 @@ def _picture(
         values=np.concatenate([as_rgb(images), values]).astype(np.float32),
         limits=np.concatenate([[[0, 1]], signed_limits(values)]).astype(np.float32),
         scale="rgb",
-        captions=("image", "all at once", *["sum of channels"] * summed, *map(str, chosen)),
+        captions=("image", "all at once", *["sum"] * summed, *map(str, chosen)),
         caption=f"First the image, then what goes back to its pixels from the layer: all channels at once, "
         f"{'the sum of the channels one by one, ' if summed else ''}and the {whose} alone. "
         f"{rule_reading(rule, relus)} Mid grey is zero, and each tile has a scale of its own. A part of the image "

@@ -17,6 +17,7 @@ from convscope.report import comparison_charts as charts
 from convscope.report import comparison_curves as curves
 from convscope.report.charts import THEME
 from convscope.report.comparison_insides import Side, likeness, partners
+from convscope.report.comparison_words import costs_said, curves_said, seeds_said
 from convscope.report.contenders import (
     Contender,
     Trained,
@@ -125,6 +126,11 @@ def write_comparison(
         shared=shared,
         figures=figures,
         levels=levels,
+        said={
+            "seeds": seeds_said(standings),
+            "curves": curves_said(contenders),
+            "costs": costs_said(levels, [contender.name for contender in contenders]) if levels else "",
+        },
         differences=differences,
         clear=_clear_classes(differences, names),
         class_names=names,

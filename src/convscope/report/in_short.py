@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convscope.hooks import layer_aliases
 from convscope.report.measured import middle
 from convscope.report.page import duration, percent, settings, spoken
 from convscope.types import Event, Network, Picture
@@ -35,11 +36,12 @@ def in_short(
 
     `found` are `results.findings`, `phases` are `results.phase_rows`, `pictures` all that methods drew.
     """
+    aliases = {inner: alias for alias, inner in layer_aliases(network.model).items()}
     answers = [
         ("What was trained?", _trained(network, images, config, phases)),
         ("How did it go?", _went(events, end, matrix, found)),
-        ("What did it learn?", " ".join([*_classes(network, matrix, found), *_insides(pictures)])),
-        ("What can the pictures prove, and what not?", _proves(pictures)),
+        ("What did it learn?", " ".join([*_classes(network, matrix, found), *_insides(pictures, aliases)])),
+        ("What can the pictures prove, and what not?", _proves(pictures, aliases)),
     ]
     return [(question, answer) for question, answer in answers if answer]
 
@@ -91,8 +93,8 @@ def _went(events: Sequence[Event], end: Event | None, matrix: np.ndarray | None,
     if end and end.data["train_accuracy"] - accuracy > KNOWN:
         more = 100 * (end.data["train_accuracy"] - accuracy)
         text += (
-            f" Of its training images it knows {percent(end.data['train_accuracy'])}, {more:.1f} points more: so "
-            "much is memory and holds for no new image."
+            f" Of its training images it knows {percent(end.data['train_accuracy'])}, {more:.1f} points more: "
+            "what lies between is memorized, and holds for no new image."
         )
     elif end:
         text += " It knows its training images hardly better, so what it learned holds for new ones."
@@ -140,7 +142,7 @@ def _classes(network: Network, matrix: np.ndarray | None, found: Numbers) -> lis
     return [f"{text}."]
 
 
-def _insides(pictures: Sequence[Picture]) -> list[str]:
+def _insides(pictures: Sequence[Picture], aliases: Mapping[str, str]) -> list[str]:
     """What the pictures' numbers say of the first and the last depth."""
     texts: list[str] = []
     tops = _of(pictures, "top-images")
@@ -148,8 +150,9 @@ def _insides(pictures: Sequence[Picture]) -> list[str]:
         shares = [each.numbers["commonest_class_share"] for each in (tops[0], tops[-1])]
         early, late = (sum(share >= 0.6 for share in each) for each in shares)
         text = (
-            f"Of the channels looked at, {early} of {len(shares[0])} in {_layer(tops[0])} and {late} of "
-            f"{len(shares[1])} in {_layer(tops[-1])} have one class in most of the images that excite them most: "
+            f"Of the channels looked at, {early} of {len(shares[0])} in {_layer(tops[0], aliases)} and {late} of "
+            f"{len(shares[1])} in {_layer(tops[-1], aliases)} have one class in most of the images that "
+            "excite them most: "
         )
         texts.append(text + ("classes come late." if late > early else "depth has not sorted them by class."))
     if inversions := _of(pictures, "invert"):
@@ -162,7 +165,7 @@ def _insides(pictures: Sequence[Picture]) -> list[str]:
     return texts
 
 
-def _proves(pictures: Sequence[Picture]) -> str:
+def _proves(pictures: Sequence[Picture], aliases: Mapping[str, str]) -> str:
     """Which pictures differ from those of random weights, and what none can tell."""
     if not pictures:
         return ""
@@ -171,7 +174,7 @@ def _proves(pictures: Sequence[Picture]) -> str:
         learned, random = (middle(each.numbers[key]) for key in ("pattern", "random_pattern"))
         if learned is not None and random is not None:
             further = "further than" if learned > random else "no further than"
-            held.append(f"patterns of {_layer(each)} excite their channels {further} untrained ones do")
+            held.append(f"patterns of {_layer(each, aliases)} excite their channels {further} untrained ones do")
     for each in _of(pictures, "reconstruct"):
         if "random_likeness" in each.numbers:
             pairs = list(zip(each.numbers["likeness"], each.numbers["random_likeness"], strict=True))
@@ -187,8 +190,8 @@ def _proves(pictures: Sequence[Picture]) -> str:
     return (
         f"{text}What does no better than its control shows the method and the architecture, not what was learned. "
         "What does better shows what moves a channel, not that the network needs it. Few channels and images were "
-        "looked at, and another seed gives other channels; for the network as a whole only the figures on all test images "
-        "speak."
+        "looked at, and another seed gives other channels; for the network as a whole only the "
+        "figures on all test images speak."
     )
 
 
@@ -197,6 +200,7 @@ def _of(pictures: Sequence[Picture], method: str) -> list[Picture]:
     return [picture for picture in pictures if picture.provenance.get("Method") == method]
 
 
-def _layer(picture: Picture) -> str:
-    """The layer that a picture is of."""
-    return picture.provenance.get("Layer", "a layer")
+def _layer(picture: Picture, aliases: Mapping[str, str]) -> str:
+    """What the layer that a picture is of is called."""
+    layer = picture.provenance.get("Layer", "a layer")
+    return aliases.get(layer, layer)

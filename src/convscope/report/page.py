@@ -71,7 +71,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Any] = {
-        "percent": percent,
+        "percent": _kept_together,
         "thousands": "{:,}".format,
         "duration": duration,
         "settings": settings,
@@ -112,6 +112,11 @@ def _of_image(name: str) -> str:
 def percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] as a percentage."""
     return f"{100 * share:.{digits}f} %"
+
+
+def _kept_together(share: float, digits: int = 1) -> str:
+    """The same, which no line breaks."""
+    return percent(share, digits).replace(" ", "\u00a0")
 
 
 def settings(values: Mapping[str, Any]) -> str:

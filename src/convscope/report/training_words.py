@@ -35,8 +35,8 @@ def curves_said(events: Sequence[Event]) -> str:
         )
         late = [abs(move) for move in moves[len(moves) // 2 :]]
         texts[-1] += (
-            f"; in the later half it moved by {100 * median(late):.1f} points from one evaluation to the next, up or "
-            "down: what differs by less than that says nothing."
+            f"; in the later half it moved by {100 * median(late):.1f} points from one evaluation to the next, "
+            "up or down: a single move of that size says little."
         )
     return " ".join(texts)
 

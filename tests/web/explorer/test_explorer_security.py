@@ -25,7 +25,8 @@ from torch import nn
 
 from convscope.web import guard
 from convscope.web.explorer.answers import picture_answer
-from convscope.web.explorer.routes import POSTS, Explorer
+from convscope.web.explorer.doorway import POSTS
+from convscope.web.explorer.routes import Explorer
 from tests.web.served import opened
 from tests.web.strangers import (
     FOREIGN_HOSTS,
@@ -230,7 +231,7 @@ def test_it_ends_within_seconds_though_pages_are_open(tmp_path: Path, number: in
     code = (
         "from pathlib import Path; import sys; from tests.web.tiny_explorer import *; "
         "from convscope.web.explorer.explore import explore; "
-        "explore(tiny_network(), Path(sys.argv[1]), tiny_dataset(), port=0, open_browser=False, "
+        "explore(lambda: (tiny_network(), tiny_dataset()), Path(sys.argv[1]), port=0, open_browser=False, "
         "say=lambda text: print(text, flush=True), warn=lambda text: None)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

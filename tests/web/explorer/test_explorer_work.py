@@ -11,7 +11,8 @@ import torch
 
 from convscope.types import Network
 from convscope.web.explorer import work
-from convscope.web.explorer.work import Closed, Lane, copied
+from convscope.web.explorer.ending import Closed
+from convscope.web.explorer.work import Lane, copied
 from tests.web.tiny_explorer import tiny_network
 
 # The explorer's lanes are stopped wherever they are, also while a file is being opened.

@@ -20,9 +20,10 @@ from convscope.methods.survey import surveyed_layers
 from convscope.methods.survey_store import stored_survey
 from convscope.methods.tally import LayerSurvey
 from convscope.types import Network
+from convscope.web.explorer.ending import Closed
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.stream import Stream
-from convscope.web.explorer.work import Closed, Lane
+from convscope.web.explorer.work import Lane
 
 Value = TypeVar("Value")
 

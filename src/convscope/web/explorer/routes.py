@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from convscope.errors import ConvscopeError
@@ -20,14 +19,13 @@ from convscope.web.explorer.answers import Desk
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.channel_routes import ChannelRoutes
 from convscope.web.explorer.classes import Classes
+from convscope.web.explorer.doorway import Front
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.image_routes import ImageRoutes
 from convscope.web.explorer.looks import Looks
 from convscope.web.explorer.stream import Stream
 from convscope.web.explorer.uploads import Refused, tell_refused
-from convscope.web.server import HERE, answer_asset, asset_table
 
-POSTS = ("/api/images",)
 PING_SECONDS = 5
 
 
@@ -43,13 +41,9 @@ class Explorer:
         classes = Classes(explored, self._behind)
         self._images = ImageRoutes(self._desk, self._looks, classes)
         channels = ChannelRoutes(self._desk, self._behind, classes, self._stream)
-        self._assets = asset_table("explorer", "shared")
-        pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
-        self._page = pages.get_template("explorer.html.j2").render()
         self.app = Starlette(
             routes=[
-                Route("/", self.show_page),
-                Route("/assets/{name:path}", self.send_asset),
+                *Front().routes,
                 Route("/api/network", self.send_network),
                 Route("/api/stream", self.send_stream),
                 *self._images.routes,
@@ -68,11 +62,15 @@ class Explorer:
     @asynccontextmanager
     async def _compute(self, app: Starlette) -> AsyncGenerator[None]:
         """Compute as long as the server runs."""
+        self.start()
+        yield
+        self.close()
+
+    def start(self) -> None:
+        """Begin to compute, in the server's loop."""
         self._stream.open()
         self._desk.prepare(self._looks.prepare, self._looks.prepare_questions)
         self._behind.start()
-        yield
-        self.close()
 
     def close(self) -> None:
         """End the streams, and give up what is computed."""
@@ -85,14 +83,6 @@ class Explorer:
         """Wait until nothing is computed any more, once it is closed."""
         self._desk.join()
         self._behind.join()
-
-    async def show_page(self, request: Request) -> Response:
-        """The page itself, which asks for all the rest."""
-        return HTMLResponse(self._page)
-
-    async def send_asset(self, request: Request) -> Response:
-        """One of the page's files."""
-        return answer_asset(self._assets, request)
 
     async def send_network(self, request: Request) -> Response:
         """The network, its layers, and how good it is."""

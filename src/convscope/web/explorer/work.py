@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import ctypes
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from convscope.types import Network
+from convscope.web.explorer.ending import JOIN_SECONDS, Closed, interrupt
 
 Value = TypeVar("Value")
 Gone = Callable[[], Awaitable[bool]]
@@ -24,14 +24,6 @@ Gone = Callable[[], Awaitable[bool]]
 
 LOOK_SECONDS = 0.5
 MOST_WAITING = 2000
-
-
-JOIN_SECONDS = 10.0
-"""What is being done when the explorer ends has so long to notice it."""
-
-
-class Closed(BaseException):
-    """Ends work when the explorer ends; a BaseException, so that nothing on the way takes it for a failure."""
 
 
 class Lane:
@@ -87,11 +79,8 @@ class Lane:
     def close(self) -> None:
         """Take on nothing more, and give up what is being done."""
         with self._changed:
-            if not self._closed and not self._idle and self._thread.ident is not None:
-                # A thread that is in the middle of torch when Python ends would abort the process.
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._thread.ident), ctypes.py_object(Closed)
-                )
+            if not self._closed and not self._idle:
+                interrupt(self._thread)
             self._closed = True
             for future, _ in self._waiting:
                 future.cancel()
