@@ -8,6 +8,7 @@ version = release = __version__
 
 extensions = ["myst_parser"]
 myst_heading_anchors = 3  # levels that links may name
+smartquotes = False  # would make a dash of the two before a flag
 highlight_language = "text"  # where a block does not say
 
 html_theme = "furo"

@@ -36,8 +36,8 @@ def python() -> str:
     """Every public name, in the order of the flow."""
     parts = [
         "# Python",
-        "These names are what `import convscope as cs` promises, in the order in which data flows. Each is imported when it is "
-        "asked for, so that importing convscope does not import torch.",
+        "These names are what `import convscope as cs` promises, in the order in which data flows. Each is imported "
+        "when it is asked for, so that importing convscope does not import torch.",
     ]
     for name in cs.__all__:
         thing = getattr(cs, name)
@@ -54,12 +54,17 @@ def tables() -> str:
     kinds: dict[str, Any] = {"Models": MODELS, "Datasets": DATASETS}
     for heading, table in kinds.items():
         parts += [f"## {heading}", _rows(("name", "what it is"), _summaries(table))]
-    parts += ["## Loggers", _rows(("name", "where it goes"), [(name, each.summary) for name, each in LOGGERS.items()])]
+    parts += [
+        "## Loggers",
+        _rows(("name", "where it goes"), [(name, each.summary) for name, each in LOGGERS.items()]),
+    ]
     parts += ["## Recipes", _rows(("name", "what it does"), _summaries(RECIPES))]
     parts += ["Every value of each, as `--set KEY=VALUE` takes it:"]
     values = {name: flat_values(get_recipe(name)) for name in RECIPES.own}
     keys = dict.fromkeys(key for recipe in values.values() for key in recipe if key not in ("name", "summary"))
-    parts += [_rows(("", *values), [(f"`{key}`", *(_value(each.get(key)) for each in values.values())) for key in keys])]
+    parts += [
+        _rows(("", *values), [(f"`{key}`", *(_value(each.get(key)) for each in values.values())) for key in keys])
+    ]
     return "\n\n".join(parts)
 
 
@@ -70,8 +75,8 @@ def exit_codes() -> str:
     return "\n\n".join(
         [
             "# Exit codes",
-            "Every failure is one line on standard error; `--debug` adds the traceback. From Python the same failures are "
-            "these exceptions.",
+            "Every failure is one line on standard error; `--debug` adds the traceback. From Python the same "
+            "failures are these exceptions.",
             _rows(("code", "exception", "meaning"), [("0", "", "Done."), *rows]),
             "SIGTERM ends with 143 where Ctrl-C ends with 130. Code 1 is anything unforeseen.",
         ]
@@ -102,7 +107,8 @@ def _signature(name: str, thing: Any) -> str:
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and "*" not in shown:
             shown.append("*")
-        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        given = parameter.default
+        default = "" if given is parameter.empty else f" = {getattr(given, '__name__', repr(given))}"
         shown.append(f"{parameter.name}: {parameter.annotation}{default}")
     short = f"{name}({', '.join(shown)}) -> {signature.return_annotation}"
     if len(short) <= WIDE:

@@ -43,7 +43,7 @@ class Entry(NamedTuple):
 class Table(MutableMapping[str, Entry | Value]):
     """What there is of one kind, by name: ours, then what installed packages add by their entry points.
 
-    The packages are asked, without importing anything of them, when the table is first read; a name of ours stays ours.
+    The packages are asked when the table is first read, and nothing of them is imported; a name of ours stays ours.
 
     >>> list(Table("convscope.nothing", {"sgd": Entry("convscope.errors:closest", "ours")}))
     ['sgd']
@@ -82,7 +82,7 @@ def _added(group: str) -> Iterator[tuple[str, Entry]]:
 
     found = [(point.dist, point) for point in entry_points(group=group) if point.dist]
     for package, point in sorted(found, key=lambda each: (each[0].name, each[1].name)):
-        told = package.metadata["Summary"] if "Summary" in package.metadata else point.value
+        told = package.metadata.json.get("summary", point.value)
         yield point.name, Entry(point.value, f"{told} ({package.name} {package.version})", package.name)
 
 

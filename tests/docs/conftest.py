@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.cli import main
+from tests.docs.reader import call
 
-SHORT = ["--model", "resnet8", "--steps", "4", "--set", "batch_size=360", "--precision", "fp32", "--quiet"]
+SHORT = ["--model", "resnet8", "--steps", "2", "--precision", "fp32", "--quiet"]
 
 
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("reader") / "first"
-    main(["train", "digits", *SHORT, "--out", str(path)])
+    call("train", "digits", *SHORT, "--out", str(path))
     return path
 
 

@@ -9,11 +9,11 @@ from cyclopts import CoercionError, MissingArgumentError
 from torch import nn
 
 import convscope as cs
-from convscope.cli import app, main
-from convscope.training.loop import train
+from convscope.cli import app
 from convscope.training.recipe_values import recipe_from_mapping
-from convscope.training.recipes import override_recipe
+from convscope.training.recipes import get_recipe, override_recipe
 from tests.docs.blocks import PAGES, ROOT, blocks, called, commands, prose
+from tests.docs.reader import call
 
 EXTENDING = ROOT / "docs" / "extending.md"  # its commands are those of a package that test_extending installs
 READERS = [page for page in PAGES if page != EXTENDING]
@@ -50,7 +50,8 @@ def test_commands_in_sentences_exist_with_their_flags(page: Path):
 
 def flags() -> set[str]:
     named = [name for name in app if not name.startswith("-")]
-    return {flag for name in named for argument in app[name].assemble_argument_collection() for flag in argument.names}
+    collections = [app[name].assemble_argument_collection() for name in named]
+    return {flag for arguments in collections for argument in arguments for flag in argument.names}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name in ("guides", "methods")], ids=called)
@@ -66,8 +67,8 @@ def test_recipes_are_recipes(page: Path):
             recipe_from_mapping({"name": "mine", "summary": "", **tomllib.loads(block.text)})
 
 
-def shortened(model, dataset, recipe, **rest):
-    return train(model, dataset, override_recipe(recipe, settings=["batch_size=64"], steps=2), **rest)
+def shortened(name: str) -> cs.Recipe:
+    return override_recipe(get_recipe(name), model="resnet8", precision="fp32", steps=2)
 
 
 WITH_PYTHON = [page for page in READERS if any(block.language == "python" or block.run for block in blocks(page))]
@@ -77,7 +78,7 @@ WITH_PYTHON = [page for page in READERS if any(block.language == "python" or blo
 def test_python_is_executed_and_marked_commands_are_run(page: Path, desk: Path, monkeypatch, capsys):
     names: dict[str, object] = {"__name__": "reader"}
     if page.name == "README.md":
-        monkeypatch.setattr(cs, "train", shortened)
+        monkeypatch.setattr(cs, "get_recipe", shortened)
         layers = [nn.Conv2d(3, 8, 3, padding=1) if place % 2 == 0 else nn.ReLU() for place in range(1)]
         layers += [each for _ in range(6) for each in (nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())]
         head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
@@ -91,5 +92,5 @@ def test_python_is_executed_and_marked_commands_are_run(page: Path, desk: Path, 
             exec(compile(block.text, f"{called(page)}:{block.line}", "exec"), names)
         elif block.run:
             for arguments in commands(block.text):
-                main(arguments)
+                call(*arguments)
                 assert capsys.readouterr().out, arguments

@@ -11,7 +11,7 @@ from convscope.methods import METHODS
 from tests.docs.blocks import PAGES, ROOT, called, prose
 
 sys.path.insert(0, str(ROOT / "docs" / "site"))
-from reference import PAGES as REFERENCE  # noqa: E402
+from reference import PAGES as REFERENCE
 
 MADE = {ROOT / "docs" / "reference" / f"{name}.md" for name in REFERENCE}
 MADE |= {ROOT / "docs" / name for name in ("contributing.md", "changes.md")}

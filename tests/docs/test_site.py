@@ -1,4 +1,4 @@
-"""The site builds without a warning; in a browser no link is broken, nothing is said, and nothing foreign is asked for."""
+"""The site builds without a warning; in a browser no link is broken, nothing is said, nothing foreign asked for."""
 
 import functools
 import http.server
@@ -89,7 +89,9 @@ def test_the_search_finds_a_page(address, browser):
     page.close()
 
 
-@pytest.mark.parametrize("path", ["index.html", "methods/attribute.html", "reference/commands.html", "extending.html"])
+@pytest.mark.parametrize(
+    "path", ["index.html", "methods/attribute.html", "reference/commands.html", "extending.html"]
+)
 def test_no_page_is_wider_than_a_telephone(address, browser, path):
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto(address + path)
