@@ -254,8 +254,8 @@ def soak(folder: Path, *, count: int = 10_000, seed: int = 0) -> Tally:
             tally.count(f"{name}: the others have the same pixels", _same(lenient, pixels))
     tally.count("none hangs", "" if slowest < SECONDS else f"one took {slowest:.1f} s")
     tally.remarks.append(
-        f"{count:,} files, {len(bad):,} of them bad; the slowest took {slowest:.2f} s for three readings; memory grew "
-        f"by {most / 1e6:.0f} MB at most; the uploads' limit of memory refused {limited}"
+        f"{count:,} files, {len(bad):,} of them bad; the slowest took {slowest:.2f} s for three readings; memory "
+        f"grew by {most / 1e6:.0f} MB at most; the uploads' limit of memory refused {limited}"
     )
     return tally
 

@@ -23,6 +23,9 @@ SCAN_SECONDS = 2.0
 IDLE_SECONDS = 2.0
 """Seconds between two looks at the logs' lengths, at the folder, and at either when no page listens."""
 
+MESSAGES_A_SECOND = 1000
+"""To all pages together; where they are hundreds each is told less often, and the training keeps its processor."""
+
 TURN_BYTES = 1 << 25
 """As much of one log is read before the others have their turn."""
 
@@ -116,13 +119,17 @@ class Live:
 
     def _rest(self) -> None:
         """Wait until a log has changed, the folder is to be looked at, or somebody asks; without waking the loop."""
-        rests = round(SCAN_SECONDS / POLL_SECONDS) if self.pages else 1
-        for _ in range(rests):
-            if self._wake.wait(POLL_SECONDS if self.pages else IDLE_SECONDS):
+        pause = self._pause() if self.pages else IDLE_SECONDS
+        for _ in range(round(SCAN_SECONDS / pause) if self.pages else 1):
+            if self._wake.wait(pause):
                 break
             if any(run.log.has_changed() for run in self.runs.runs.values()):
                 break
         self._wake.clear()
+
+    def _pause(self) -> float:
+        """Seconds between two messages to each page; half of what all of them get is the list of runs."""
+        return max(POLL_SECONDS, 2 * len(self.pages) / MESSAGES_A_SECOND)
 
     async def refresh(self, *, seconds: float = 1.5) -> None:
         """Wait until every log has been read to its end, or so long."""
@@ -140,7 +147,9 @@ class Live:
         """Read what is new and tell it; whether there is more to read at once."""
         now = time.monotonic()
         scan = now - self._scanned >= SCAN_SECONDS
-        describe = now - self._runs_told >= max(0.5, len(self.described) * len(self.pages) / RUNS_BYTES_A_SECOND)
+        describe = now - self._runs_told >= max(
+            0.5, self._pause(), len(self.described) * len(self.pages) / RUNS_BYTES_A_SECOND
+        )
         read, described = await asyncio.to_thread(self._read, scan=scan, describe=describe)
         if scan:
             self._scanned = now
