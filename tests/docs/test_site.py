@@ -25,6 +25,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        pass  # the browser went on before it had all
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> Iterator[str]:
     """Of the built site, served as `python -m http.server` does."""
@@ -34,7 +39,7 @@ def address(tmp_path_factory) -> Iterator[str]:
     )
     assert built.returncode == 0, built.stderr
     handler = functools.partial(Handler, directory=str(work / "site"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
