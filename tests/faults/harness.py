@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ PATIENCE = 60.0
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["__main__", "tests.faults.child"])
+STARTING = threading.Lock()
+"""To start one process, multiprocessing looks how the others do, and no two threads may ask that at once."""
 
 
 class Ended(NamedTuple):
@@ -66,9 +69,9 @@ class Command:
 
         self._process = CONTEXT.Process(target=run_command, args=given)
         start_server()
-        self._process.start()
-        while self._steps.value < 0 and self._process.is_alive():
-            time.sleep(0.0005)
+        with STARTING:
+            self._process.start()
+        until(lambda: self._steps.value >= 0 or not self.alive)
         self._began = time.monotonic()
 
     @property
@@ -84,24 +87,24 @@ class Command:
     @property
     def alive(self) -> bool:
         """Whether it runs still."""
-        return self._process.is_alive()
+        with STARTING:
+            return self._process.is_alive()
 
     def send(self, number: int) -> None:
         """Send it a signal, if it is there."""
-        if self._process.is_alive():
+        if self.alive:
             os.kill(self.process, number)
 
     def wait(self, *, seconds: float = PATIENCE) -> Ended:
         """Wait for its end; one that outlasts the patience is killed, and its code is -1."""
         asked = time.monotonic()
-        self._process.join(seconds)
-        code = self._process.exitcode
-        if code is None:
+        if until(lambda: not self.alive, seconds=seconds):
+            code = self._process.exitcode or 0
+            code = 128 - code if code < 0 else code
+        else:
             self._process.kill()
-            self._process.join()
+            until(lambda: not self.alive)
             code = -1
-        elif code < 0:
-            code = 128 - code
         said = self._error.read_text(encoding="utf-8").splitlines() if self._error.exists() else []
         return Ended(code, said, time.monotonic() - asked)
 
