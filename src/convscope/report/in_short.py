@@ -103,7 +103,8 @@ def _went(events: Sequence[Event], end: Event | None, matrix: np.ndarray | None,
 
 def _course(known: Sequence[Numbers]) -> str:
     """How evaluations followed each other."""
-    accuracies, losses = ([data.get(key) for data in known] for key in ("test_accuracy", "test_loss"))
+    accuracies = [float(data["test_accuracy"]) for data in known]
+    losses = [float(data["test_loss"]) for data in known if data.get("test_loss") is not None]
     best = max(accuracies)
     near = next(place for place, each in enumerate(accuracies) if each >= best - NEAR)
     last = known[-1]["epoch"]
@@ -117,7 +118,7 @@ def _course(known: Sequence[Numbers]) -> str:
         text += ", and the last evaluation was the best."
     else:
         text += f"; the best was {percent(best)} after epoch {known[accuracies.index(best)]['epoch']:.3g}."
-    if None not in losses and losses[-1] > RISEN * min(losses):
+    if len(losses) == len(known) and losses[-1] > RISEN * min(losses):
         text += (
             f" Test loss was lowest, {min(losses):.3g}, after epoch {known[losses.index(min(losses))]['epoch']:.3g} "
             f"and rose to {losses[-1]:.3g}: since then the network has grown surer of its mistakes."

@@ -47,7 +47,7 @@ def confusion_said(matrix: np.ndarray, class_names: Sequence[str]) -> str:
     if not errors.any():
         return ""
     both = np.triu(errors + errors.T)
-    one, other = np.unravel_index(int(both.argmax()), both.shape)
+    one, other = divmod(int(both.argmax()), len(both))
     excess = matrix.sum(axis=0) - matrix.sum(axis=1)
     often, seldom = int(excess.argmax()), int(excess.argmin())
     text = (
