@@ -2,7 +2,7 @@
 
 import pytest
 
-from convscope.console import TrainingDisplay, print_results, show_work
+from convscope.console import TrainingDisplay, print_results, say, show_work
 from convscope.types import Event
 
 
@@ -46,3 +46,8 @@ def test_quiet_is_quiet(capsys):
 def test_numbers_keep_five_digits(value, shown, capsys):
     print_results({"key": value})
     assert capsys.readouterr().out == f"key: {shown}\n"
+
+
+def test_what_a_name_holds_is_spelled_out_on_the_terminal(capsys):
+    say("no image a\x1b[2J\n\u202eé日本\udc80.png")
+    assert capsys.readouterr().err == "no image a\\x1b[2J\\n\\u202eé日本\\udc80.png\n"

@@ -414,3 +414,10 @@ def test_memory_is_given_back_by_the_logs_that_nobody_asks_for(folder: Path, mon
             assert_like_file(page, folder / name / "events.jsonl")
         soon(lambda: sum(run.log.remembers for run in dashboard.live.runs.runs.values()) == 1)
         assert dashboard.live.runs.runs[run_id(folder / "one")].log.remembers
+
+
+@pytest.mark.parametrize(("pages", "seconds"), [(1, 0.25), (125, 0.25), (500, 1.0)])
+def test_where_pages_are_hundreds_each_is_told_less_often(tmp_path: Path, pages: int, seconds: float):
+    live = Dashboard(tmp_path, warn=print).live
+    live.pages = set(range(pages))  # pyright: ignore
+    assert live._pause() == seconds
