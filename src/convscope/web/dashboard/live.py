@@ -120,7 +120,7 @@ class Live:
     def _rest(self) -> None:
         """Wait until a log has changed, the folder is to be looked at, or somebody asks; without waking the loop."""
         pause = self._pause() if self.pages else IDLE_SECONDS
-        for _ in range(round(SCAN_SECONDS / pause) if self.pages else 1):
+        for _ in range(max(1, round(SCAN_SECONDS / pause))):
             if self._wake.wait(pause):
                 break
             if any(run.log.has_changed() for run in self.runs.runs.values()):
@@ -147,9 +147,8 @@ class Live:
         """Read what is new and tell it; whether there is more to read at once."""
         now = time.monotonic()
         scan = now - self._scanned >= SCAN_SECONDS
-        describe = now - self._runs_told >= max(
-            0.5, self._pause(), len(self.described) * len(self.pages) / RUNS_BYTES_A_SECOND
-        )
+        gap = max(0.5, self._pause(), len(self.described) * len(self.pages) / RUNS_BYTES_A_SECOND)
+        describe = now - self._runs_told >= gap
         read, described = await asyncio.to_thread(self._read, scan=scan, describe=describe)
         if scan:
             self._scanned = now
