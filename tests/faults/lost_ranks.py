@@ -20,7 +20,7 @@ from tests.faults.tiny import RECIPES, STEPS
 MOST_SECONDS = 30.0
 """After so long no rank may be left."""
 
-TOGETHER = 10
+TOGETHER = 2
 """So many pairs are tried at once: they mostly wait."""
 
 
