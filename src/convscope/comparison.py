@@ -65,12 +65,12 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     early = [override_recipe(recipe, **overrides(flags)) for recipe in named or [default_recipe(0)]]
     first = early[0]
     differing = [key for key in ("batch_size", "precision") if len({getattr(recipe, key) for recipe in early}) > 1]
-    if differing:
-        settled = [f"{key}={getattr(first, key)}" for key in differing]
+    settled = [f"{key}={getattr(first, key)}" for key in differing]
+    if settled:
         flags = dataclasses.replace(flags, set=(*flags.set, *settled))
         early = [override_recipe(recipe, **overrides(flags)) for recipe in named]
     _check_comparable(early)
-    if differing:
+    if settled:
         say(f"{', '.join(settled)} for all, as {first.name} has it; another: --set KEY=VALUE")
     look_up(MODELS, early[0].model, kind="model")
     load_loggers(flags.log)

@@ -18,7 +18,7 @@ import torch
 from convscope.data import load_dataset
 from convscope.errors import DataError, NumericsError, ResourceError, UsageError
 from convscope.training import film
-from convscope.training import start
+from convscope.training import start as starting
 from convscope.training.frames import read_frame, recorded_steps
 from convscope.training.recipes import get_recipe, override_recipe, suit_dataset
 from convscope.training.run import open_run
@@ -193,14 +193,14 @@ def test_memory_running_out_is_one_line(error, digits, tmp_path, monkeypatch):
         raise error
         yield
 
-    monkeypatch.setattr(start, "train", burst)
+    monkeypatch.setattr(starting, "train", burst)
     with pytest.raises(ResourceError, match="out of memory; what was saved stands; a smaller batch"):
         start(tmp_path, digits)
 
 
 def test_no_room_for_checkpoints_is_told_before_the_start(digits, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(start.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(starting.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(ResourceError, match=r"0 MB free at .* MB needed for checkpoints"):
         start(tmp_path, digits)
     assert not (tmp_path / "run.json").exists()
@@ -297,7 +297,7 @@ def test_too_little_room_for_the_next_checkpoints_is_an_alarm(digits, tmp_path, 
     usage = shutil.disk_usage(tmp_path)
     events = start_run(tmp_path, digits, tiny(digits, epochs=1), dataset_options={"seed": 0}, device="cpu")
     seen = [next(events)]
-    monkeypatch.setattr(start.shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    monkeypatch.setattr(starting.shutil, "disk_usage", lambda _: usage._replace(free=10_000))
     seen += list(events)
     [alarm] = [event for event in seen if event.kind == "alarm"]
     assert alarm.step == 0

@@ -175,7 +175,9 @@ def test_what_is_no_whole_run_is_said(tmp_path: Path):
     assert rows["no-config"]["message"] == "run.json is missing: copied by half, or still being"
     assert rows["no-config"]["step"] == 10
     assert "torn-config/run.json cannot be read" in rows["torn-config"]["message"]
-    assert rows["other"]["message"].endswith("has format 99; this convscope reads 1; a newer one reads it: pip install --upgrade convscope")
+    assert rows["other"]["message"].endswith(
+        "has format 99; this convscope reads 1; a newer one reads it: pip install --upgrade convscope"
+    )
     assert {rows[name]["status"] for name in ("no-config", "torn-config", "other")} == {"damaged"}
     assert (rows["no-log"]["status"], rows["no-log"]["message"]) == ("stopped", "nothing in its log yet")
     assert (rows["lines"]["status"], rows["lines"]["step"]) == ("stopped", 10)
