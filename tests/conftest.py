@@ -1,9 +1,14 @@
 """The shapes and types in convscope's signatures are checked on every call that a test makes."""
 
+import os
+
 import pytest
 from jaxtyping import install_import_hook
 
 from tests import typechecker
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a thread each, or they wait for one another
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 HOUSES = (
     "batched_backward",

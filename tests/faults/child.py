@@ -19,7 +19,6 @@ from convscope.training import start as _start  # noqa: F401
 from tests.faults import tiny
 
 torch.set_num_threads(1)  # no thread is started before a fork
-tiny.register()
 
 
 def run_command(
@@ -29,6 +28,7 @@ def run_command(
 
     `steps` counts the steps of the training, from 0 when the command begins.
     """
+    tiny.register()  # here, in a process of its own: elsewhere the tables stay what they are
     os.environ.update(environment)
     tempfile.tempdir = None
     for stream, path in ((1, f"{output}.out"), (2, f"{output}.err")):

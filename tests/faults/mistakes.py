@@ -134,6 +134,7 @@ def workplace(folder: Path) -> Generator[None]:
     planted = {"planted": Entry("tests.faults.tiny:load_planted", "for tests")}
     net = {"tiny": Entry("tests.faults.tiny:tiny_net", "for tests")}
     modules = {name: sys.modules.get(name) for name in ("timm", "wandb")}
+    ours = sys.modules.pop("convscope.loggers.wandb", None)  # it may have found wandb before
     os.chdir(folder)
     try:
         with mock.patch.dict(DATASETS, planted), mock.patch.dict(MODELS, net):
@@ -146,7 +147,7 @@ def workplace(folder: Path) -> Generator[None]:
             yield
     finally:
         os.chdir(before)
-        for name, module in modules.items():
+        for name, module in {**modules, "convscope.loggers.wandb": ours}.items():
             sys.modules.pop(name, None)
             sys.modules |= {name: module} if module else {}
 

@@ -333,6 +333,9 @@ def test_who_does_not_read_is_cut_off_and_the_others_get_everything(tmp_path: Pa
         with client.stream("GET", "/api/stream") as answer:
             stream = read_stream(answer.iter_lines())
             position = next(points["end"] for kind, points, _ in stream if kind == "points")
+            deadline = time.monotonic() + 10
+            while len(dashboard.live.pages) < 4 and time.monotonic() < deadline:
+                time.sleep(0.02)
             assert len(dashboard.live.pages) == 4
             for _ in range(100):
                 with (run / "events.jsonl").open("ab") as log:

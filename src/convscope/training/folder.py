@@ -107,7 +107,8 @@ def _tell_format(config: Any) -> str:
         return f"has format {type(config).__name__!r}; this convscope reads {FORMAT}"
     values = cast("dict[str, Any]", config)
     found, versions = values.get("format"), values.get("versions")
-    writer = f", written by convscope {versions.get('convscope')}" if isinstance(versions, dict) else ""
+    by = versions.get("convscope") if isinstance(versions, dict) else None
+    writer = f", written by convscope {by}" if by else ""
     is_newer = isinstance(found, int) and found > FORMAT
     advice = "; a newer one reads it: pip install --upgrade convscope" if is_newer else ""
     return f"has format {found!r}{writer}; this convscope reads {FORMAT}{advice}"
