@@ -56,6 +56,7 @@ HOLE = {"id": "PYSEC-1", "fix_versions": ["9"]}
 def test_the_audit_fails_for_a_hole_and_says_when_it_cannot_look(tmp_path, answer, code, said):
     fake = tmp_path / "pip_audit"
     fake.mkdir()
+    (fake / "__init__.py").touch()  # a whole package: it goes before one that is installed
     told = f"print({json.dumps({'dependencies': answer})!r})" if answer else "import sys; sys.exit('no network')"
     (fake / "__main__.py").write_text(told)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

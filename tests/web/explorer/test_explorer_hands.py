@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -112,6 +113,8 @@ def test_keys_go_on_where_one_was(page: Any) -> None:
     go(page, "#/layer/1")
     tiles = page.locator(".grid.channels .tile")
     expect(tiles).to_have_count(6)
+    expect(tiles.nth(0)).to_have_attribute("title", re.compile("highest"))  # measured: the tiles stay what they are
+    expect(page.locator("main")).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(tiles.nth(0)).to_be_focused()
     page.keyboard.press("ArrowRight")
