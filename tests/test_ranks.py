@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import distributed as dist
@@ -139,11 +140,30 @@ def test_a_silent_rank_is_named_and_this_process_ends(pair, capsys):
     assert "convscope: rank 1 has been silent for" in capsys.readouterr().err
 
 
+def sleeping_process():
+    """A process to be found silent, ended after the test whatever becomes of it."""
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+
+def beat_of(process, later=0.0):
+    """What the process would say as rank 1, were it begun that many seconds later."""
+    return f"{rank_watch.socket.gethostname()} {process.pid} {psutil.Process(process.pid).create_time() + later} 1"
+
+
 def test_a_halted_process_on_this_machine_is_killed(pair):
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as sleeper:
+    with sleeping_process() as sleeper:
         pair(0)
-        pair.store.set("convscope/beat/1", f"{rank_watch.socket.gethostname()} {sleeper.pid} 1")
+        pair.store.set("convscope/beat/1", beat_of(sleeper))
         assert sleeper.wait(timeout=20) == -9
+
+
+def test_another_process_that_only_has_its_number_is_left_alone(pair):
+    with sleeping_process() as sleeper:
+        pair(0)
+        pair.store.set("convscope/beat/1", beat_of(sleeper, later=5.0))
+        assert waited(lambda: pair.ended)
+        assert sleeper.poll() is None
+        sleeper.kill()
 
 
 def test_what_another_rank_failed_of_is_passed_on(pair, capsys):

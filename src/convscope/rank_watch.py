@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import time
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
+
+import psutil
 
 from convscope.errors import RankLost
 
@@ -56,7 +57,7 @@ class RankWatch:
 
     def _listen(self) -> None:
         """Beat and listen until this rank leaves or another is lost."""
-        me = f"{socket.gethostname()} {os.getpid()}"
+        me = f"{socket.gethostname()} {_name(psutil.Process())}"
         said = dict.fromkeys(self._others, "")
         since = dict.fromkeys(self._others, time.monotonic())
         beat = 0
@@ -70,7 +71,7 @@ class RankWatch:
             for rank, words in now.items():
                 if words.startswith(FAILED):
                     return self._end(f"rank {rank} {words}")
-                if words not in (said[rank],) or words == DONE:
+                if words != said[rank] or words == DONE:
                     said[rank], since[rank] = words, time.monotonic()
             for rank in self._others:
                 if time.monotonic() - since[rank] > SILENT_SECONDS:
@@ -96,9 +97,16 @@ def _key(rank: int) -> str:
     return f"convscope/beat/{rank}"
 
 
+def _name(process: psutil.Process) -> str:
+    """Its number and when it began: machines may share a name, and containers numbers."""
+    return f"{process.pid} {process.create_time()}"
+
+
 def _stop(last_words: str) -> None:
     """Kill a silent process where it is on this machine: one that is halted would keep torchrun waiting."""
-    host, _, process = last_words.rpartition(" ")[0].rpartition(" ")
-    if host == socket.gethostname():
-        with suppress(OSError):
-            os.kill(int(process), signal.SIGKILL)
+    host, _, rest = last_words.partition(" ")
+    number, _, _ = rest.partition(" ")
+    with suppress(psutil.Error, ValueError):
+        process = psutil.Process(int(number))
+        if host == socket.gethostname() and rest.startswith(f"{_name(process)} "):
+            process.kill()
