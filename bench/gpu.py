@@ -28,10 +28,10 @@ from bench.timing import arguments, finish, report
 from bench.top_images import noise, untrained
 from convscope.data import load_dataset
 from convscope.hooks import convolutions
-from convscope.methods.excite import chunks
+from convscope.methods.ascents.excite import chunks
 from convscope.methods.maximize import maximize
 from convscope.methods.needs import channel_count
-from convscope.methods.survey import survey, surveyed_layers
+from convscope.methods.surveys.survey import survey, surveyed_layers
 from convscope.models import build_model
 from convscope.training.loop import train
 from convscope.training.recipes import get_recipe, override_recipe

@@ -8,7 +8,7 @@ import torch
 
 from bench.timing import arguments, compare, report
 from convscope.data.memory import dataset_in_memory
-from convscope.methods.survey import survey, surveyed_layers
+from convscope.methods.surveys.survey import survey, surveyed_layers
 from convscope.models import build_model
 from convscope.training.run import open_run
 from convscope.types import Dataset, Network

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convscope.methods.survey import survey
+from convscope.methods.surveys.survey import survey
 from convscope.ranks import Ranks, join_ranks
 from convscope.training.evaluate import evaluate
 from convscope.training.loop import train

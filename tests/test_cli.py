@@ -146,7 +146,7 @@ def test_a_budget_draws_every_channel_and_goes_on(finished, capsys):
 
 
 def test_an_interrupted_picture_is_saved_and_exits_with_130(finished, tmp_path, capsys, monkeypatch):
-    from convscope.methods import ascent
+    from convscope.methods.ascents import ascent
 
     def stop(*_):
         raise KeyboardInterrupt

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.data import load_dataset as load_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
+    from convscope.methods.ascents.maximize_all import drawn_picture as drawn_picture
+    from convscope.methods.ascents.maximize_all import maximize_within as maximize_within
     from convscope.methods.attribute import attribute as attribute
     from convscope.methods.dream import dream as dream
     from convscope.methods.feature_maps import feature_maps as feature_maps
     from convscope.methods.filters import filters as filters
     from convscope.methods.invert import invert as invert
     from convscope.methods.maximize import maximize as maximize
-    from convscope.methods.maximize_all import drawn_picture as drawn_picture
-    from convscope.methods.maximize_all import maximize_within as maximize_within
     from convscope.methods.reconstruct import reconstruct as reconstruct
     from convscope.methods.top_images import top_images as top_images
     from convscope.models import build_model as build_model
@@ -63,8 +63,8 @@ _PLACES = {
     "filters": "convscope.methods.filters",
     "feature_maps": "convscope.methods.feature_maps",
     "maximize": "convscope.methods.maximize",
-    "maximize_within": "convscope.methods.maximize_all",
-    "drawn_picture": "convscope.methods.maximize_all",
+    "maximize_within": "convscope.methods.ascents.maximize_all",
+    "drawn_picture": "convscope.methods.ascents.maximize_all",
     "reconstruct": "convscope.methods.reconstruct",
     "invert": "convscope.methods.invert",
     "top_images": "convscope.methods.top_images",

@@ -117,7 +117,7 @@ def maximize_all(
     subject: Subject, dataset: Dataset | None, budget: str, *, layer: str | None, seed: int, output: Output
 ) -> None:
     """Draw every channel for as long as the budget says, and a picture of each layer that any is drawn of."""
-    from convscope.methods.maximize_all import drawn_picture, maximize_within
+    from convscope.methods.ascents.maximize_all import drawn_picture, maximize_within
 
     store, seconds = subject.path or Path(), parse_duration(budget)
     with show_work(quiet=output.quiet) as progress:
@@ -214,7 +214,7 @@ def _check_run(name: str) -> Path:
 
 def save_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:
     """The PNG that the picture is written to, in which it says where it comes from."""
-    from convscope.methods.survey_store import weights_identity
+    from convscope.methods.surveys.survey_store import weights_identity
     from convscope.paint import save_png
 
     weights = subject.network.weights_sha256 or weights_identity(subject.network)

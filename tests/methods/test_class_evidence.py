@@ -10,9 +10,9 @@ from torch import nn
 from convscope.data.memory import dataset_in_memory
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval
-from convscope.methods import class_images as module
-from convscope.methods.class_channels import find_class_channels, last_layer
-from convscope.methods.class_images import choose_class_images, predict
+from convscope.methods.channels.class_channels import find_class_channels, last_layer
+from convscope.methods.surveys import class_images as module
+from convscope.methods.surveys.class_images import choose_class_images, predict
 from convscope.models.resnet import ResNet
 from convscope.types import Dataset, Network
 

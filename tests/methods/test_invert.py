@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convscope.errors import NumericsError, UsageError
-from convscope.methods.canvas import random_canvas
-from convscope.methods.image_statistics import ImageStatistics, assumed_statistics
-from convscope.methods.inversion import power, squared_distance, variation
+from convscope.methods.ascents.canvas import random_canvas
+from convscope.methods.ascents.image_statistics import ImageStatistics, assumed_statistics
+from convscope.methods.ascents.inversion import power, squared_distance, variation
 from convscope.methods.invert import invert, invert_layers
 from convscope.types import Network
 

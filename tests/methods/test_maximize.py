@@ -12,14 +12,14 @@ from torch import nn
 from convscope.data.memory import dataset_in_memory
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval
-from convscope.methods.ascent import REACH, ascend
-from convscope.methods.canvas import random_canvas
-from convscope.methods.excite import chunks, excite
-from convscope.methods.image_statistics import assumed_statistics
+from convscope.methods.ascents.ascent import REACH, ascend
+from convscope.methods.ascents.canvas import random_canvas
+from convscope.methods.ascents.excite import chunks, excite
+from convscope.methods.ascents.image_statistics import assumed_statistics
+from convscope.methods.ascents.objectives import climbed, likeness, score
+from convscope.methods.ascents.transforms import draw_moves
 from convscope.methods.maximize import maximize
 from convscope.methods.needs import layer_maps
-from convscope.methods.objectives import climbed, likeness, score
-from convscope.methods.transforms import draw_moves
 from convscope.types import Dataset, Network
 
 
@@ -109,7 +109,7 @@ def test_one_channel_of_a_convolution_is_climbed_as_all_of_it(options, monkeypat
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 6, 3, **options))
     network = Network(model, (0.4,) * 3, (0.2,) * 3, (16, 16), (), "tiny")
     fast = maximize(network, "2", [5, 0, 3], steps=8)
-    monkeypatch.setattr("convscope.methods.excite._own_responses", lambda *_: None)
+    monkeypatch.setattr("convscope.methods.ascents.excite._own_responses", lambda *_: None)
     slow = maximize(network, "2", [5, 0, 3], steps=8)
     np.testing.assert_allclose(fast.values, slow.values, atol=2e-3)
     assert not model[2]._forward_pre_hooks
@@ -128,7 +128,7 @@ def test_agreement_is_the_cosine_of_what_two_starts_changed(network):
 
 def test_chunks_change_nothing(network, monkeypatch):
     whole = maximize(network, "0", "all", steps=6)
-    monkeypatch.setattr("convscope.methods.excite.PIXELS", 3 * 2 * 256)
+    monkeypatch.setattr("convscope.methods.ascents.excite.PIXELS", 3 * 2 * 256)
     seen: list[tuple[int, int | None]] = []
     parts = maximize(network, "0", "all", steps=6, progress=lambda what, done, total: seen.append((done, total)))
     assert chunks(range(8), (16, 16)) == [[0, 1, 2], [3, 4, 5], [6, 7]]
@@ -155,7 +155,7 @@ def image_of(network, layer, key):
 
 def test_diversity_drives_variants_apart(network, monkeypatch):
     diverse = maximize(network, "4", [0, 1, 2], variants=3, steps=24)
-    monkeypatch.setattr("convscope.methods.objectives.DIVERSITY", 0.0)
+    monkeypatch.setattr("convscope.methods.ascents.objectives.DIVERSITY", 0.0)
     plain = maximize(network, "4", [0, 1, 2], variants=3, steps=24)
     assert diverse.columns == 3
     assert diverse.numbers["channels"] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -235,7 +235,7 @@ def test_survey_in_a_store_tells_its_progress(network, dataset, tmp_path):
 
 
 def test_interruption_shows_what_is_drawn(network, monkeypatch):
-    monkeypatch.setattr("convscope.methods.excite.PIXELS", 2 * 2 * 256)
+    monkeypatch.setattr("convscope.methods.ascents.excite.PIXELS", 2 * 2 * 256)
 
     def interrupt(what: str, done: int, total: int | None) -> None:
         if done == 7:

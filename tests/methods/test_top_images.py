@@ -15,7 +15,7 @@ from convscope.data.memory import dataset_in_memory
 from convscope.errors import UsageError
 from convscope.methods.patches import cut
 from convscope.methods.projection import project
-from convscope.methods.survey import survey
+from convscope.methods.surveys.survey import survey
 from convscope.methods.top_images import top_images
 from convscope.paint import PAPER, paint
 from convscope.types import Dataset, Network

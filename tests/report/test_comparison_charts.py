@@ -10,7 +10,7 @@ import torch
 from test_comparison_page import ADAM, SGD, log, planted
 from torch import nn
 
-from convscope.methods.channel_matching import match_channels
+from convscope.methods.similarity.channel_matching import match_channels
 from convscope.paint import PAPER
 from convscope.report import comparison_pictures
 from convscope.report.charts import svg

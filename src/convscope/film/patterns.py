@@ -11,10 +11,10 @@ from torch import Tensor
 
 from convscope.errors import CheckpointError, UsageError
 from convscope.hooks import resolve_layer
+from convscope.methods.ascents.excited_picture import channel_names
+from convscope.methods.ascents.follow import follow
+from convscope.methods.ascents.image_statistics import statistics_for
 from convscope.methods.depths import middle_layer
-from convscope.methods.excited_picture import channel_names
-from convscope.methods.follow import follow
-from convscope.methods.image_statistics import statistics_for
 from convscope.methods.maximize import MOST
 from convscope.methods.needs import Channels, as_rgb, channel_count, choose_channels
 from convscope.models.weights import read_weights

@@ -15,10 +15,10 @@ from torch import Tensor
 from convscope.errors import NumericsError, UsageError, closest
 from convscope.hooks import frozen_eval, like_model, resolve_layer
 from convscope.methods.attributions import HOWS, SIGNED, WITH_LAYER, Asked, How, attributions, grad_cam_layer, heat
-from convscope.methods.deletion import without_top
 from convscope.methods.evidence import randomized, similarity, with_control
 from convscope.methods.needs import as_rgb, check_logits, choose_class, class_name, one_image
 from convscope.methods.overlay import coloured, over_image
+from convscope.methods.removals.deletion import without_top
 from convscope.types import Network, Picture, Progress, no_progress
 
 SHORT: dict[How, str] = {"input-x-gradient": "input×gradient", "integrated-gradients": "integrated"}

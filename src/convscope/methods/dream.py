@@ -14,8 +14,8 @@ from torch import Tensor
 
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, like_model, resolve_layer
-from convscope.methods.canvas import generator
-from convscope.methods.image_statistics import assumed_statistics
+from convscope.methods.ascents.canvas import generator
+from convscope.methods.ascents.image_statistics import assumed_statistics
 from convscope.methods.needs import Channels, as_rgb, choose_channels, layer_maps, one_image, slug
 from convscope.paint import image_picture
 from convscope.types import Network, Picture, Progress, no_progress

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from convscope.errors import UsageError
 from convscope.hooks import resolve_layer
+from convscope.methods.ascents.image_statistics import statistics_for
+from convscope.methods.ascents.inversion import PRIORS, Inversion, Prior, inversion
 from convscope.methods.evidence import randomized, with_control
-from convscope.methods.image_statistics import statistics_for
-from convscope.methods.inversion import PRIORS, Inversion, Prior, inversion
 from convscope.methods.needs import Channels, as_rgb, one_image, slug
 from convscope.paint import image_picture
 from convscope.types import Dataset, Network, Picture, Progress, no_progress

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from convscope.errors import UsageError
 from convscope.hooks import resolve_layer
-from convscope.methods.canvas import Parameterization, check_parameterization
-from convscope.methods.excite import Excited, chunks, excite, joined
-from convscope.methods.excited_picture import excited_picture
-from convscope.methods.image_statistics import statistics_for
+from convscope.methods.ascents.canvas import Parameterization, check_parameterization
+from convscope.methods.ascents.excite import Excited, chunks, excite, joined
+from convscope.methods.ascents.excited_picture import excited_picture
+from convscope.methods.ascents.image_statistics import statistics_for
+from convscope.methods.ascents.objectives import AIMS, Aim
+from convscope.methods.ascents.reference import reference
 from convscope.methods.needs import Channels, channel_count, choose_channels
-from convscope.methods.objectives import AIMS, Aim
-from convscope.methods.reference import reference
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
 MOST = 16  # channels, unless more are asked for

@@ -19,9 +19,9 @@ from convscope.methods.needs import Channels, as_rgb, batch_limit, choose_channe
 from convscope.methods.patches import cut, longest
 from convscope.methods.projection import met_relus, project
 from convscope.methods.receptive_field import receptive_field
-from convscope.methods.survey import Half, check_images, half_of
-from convscope.methods.survey_store import stored_survey
-from convscope.methods.tally import LayerSurvey
+from convscope.methods.surveys.survey import Half, check_images, half_of
+from convscope.methods.surveys.survey_store import stored_survey
+from convscope.methods.surveys.tally import LayerSurvey
 from convscope.paint import PAPER
 from convscope.ranks import ALONE, Ranks
 from convscope.relu_rules import RULES, Rule

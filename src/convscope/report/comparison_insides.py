@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from convscope.errors import NumericsError, UsageError
 from convscope.hooks import convolutions
-from convscope.methods.channel_matching import ChannelMatch, channel_correlations, match_channels
 from convscope.methods.depths import end_layers
 from convscope.methods.evidence import randomized
-from convscope.methods.layer_similarity import gram_matrices, layer_similarity
+from convscope.methods.similarity.channel_matching import ChannelMatch, channel_correlations, match_channels
+from convscope.methods.similarity.layer_similarity import gram_matrices, layer_similarity
 from convscope.report.comparison_charts import Alike, likeness_by_depth, likeness_maps
 from convscope.report.comparison_pictures import filter_pairs, pattern_pairs
 from convscope.report.page import Album

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.methods.channel_matching import PARTNER, ChannelMatch
 from convscope.methods.filters import filters
 from convscope.methods.maximize import maximize
 from convscope.methods.needs import slug
+from convscope.methods.similarity.channel_matching import PARTNER, ChannelMatch
 from convscope.paint import PAPER, image_picture
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from convscope.hooks import frozen_eval, resolve_layer
-from convscope.methods.canvas import CONTRAST, random_canvas
+from convscope.methods.ascents.canvas import CONTRAST, random_canvas
+from convscope.methods.ascents.excite import excite
+from convscope.methods.ascents.image_statistics import ImageStatistics, statistics_for
 from convscope.methods.evidence import randomized
-from convscope.methods.excite import excite
-from convscope.methods.image_statistics import ImageStatistics, statistics_for
 from convscope.methods.needs import as_rgb, layer_maps, slug, spread_evenly
 from convscope.paint import image_picture
 from convscope.types import Dataset, Network, Picture, Progress, no_progress

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convscope.film.story import optimizer_name
 from convscope.hooks import frozen_eval, like_model
-from convscope.methods.survey import forward_batch
+from convscope.methods.surveys.survey import forward_batch
 from convscope.types import Dataset, Event, Network
 
 SURE = 0.9

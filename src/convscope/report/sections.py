@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convscope.errors import CheckpointError, UsageError
 from convscope.hooks import resolve_layer
+from convscope.methods.ascents.maximize_all import drawn_picture, maximize_within
 from convscope.methods.attribute import attribute
 from convscope.methods.depths import depths, end_layers, middle_layer
 from convscope.methods.dream import dream
@@ -18,10 +19,9 @@ from convscope.methods.feature_maps import feature_maps
 from convscope.methods.filters import filters
 from convscope.methods.invert import invert_layers
 from convscope.methods.maximize import maximize
-from convscope.methods.maximize_all import drawn_picture, maximize_within
 from convscope.methods.needs import channel_count
 from convscope.methods.reconstruct import reconstruct
-from convscope.methods.survey_store import stored_survey
+from convscope.methods.surveys.survey_store import stored_survey
 from convscope.methods.top_images import top_images
 from convscope.models.weights import head_name
 from convscope.report.all_channels import from_all_channels

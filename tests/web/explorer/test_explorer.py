@@ -17,15 +17,15 @@ import torch
 from PIL import Image
 
 from convscope.hooks import record_outputs
-from convscope.methods.ablation import ablate
+from convscope.methods.ascents.maximize_all import drawn_picture
 from convscope.methods.attribute import attribute
-from convscope.methods.class_channels import find_class_channels
-from convscope.methods.class_images import choose_class_images, predict
-from convscope.methods.connections import find_connections
-from convscope.methods.decisive import find_decisive
-from convscope.methods.maximize_all import drawn_picture
+from convscope.methods.channels.class_channels import find_class_channels
+from convscope.methods.channels.connections import find_connections
 from convscope.methods.reconstruct import reconstruct
-from convscope.methods.survey import survey
+from convscope.methods.removals.ablation import ablate
+from convscope.methods.removals.decisive import find_decisive
+from convscope.methods.surveys.class_images import choose_class_images, predict
+from convscope.methods.surveys.survey import survey
 from convscope.paint import colours
 from convscope.types import Picture
 from convscope.web import guard
@@ -45,7 +45,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
-        patch.setattr("convscope.methods.pattern_store.ROUNDS", (2, 3, 4))
+        patch.setattr("convscope.methods.ascents.pattern_store.ROUNDS", (2, 3, 4))
         patch.setattr(behind, "ROUNDS", (2, 3, 4))
         yield
 
@@ -301,7 +301,7 @@ def test_what_was_found_is_kept(client: httpx.Client, store: Path, monkeypatch: 
         raise AssertionError("found before")
 
     monkeypatch.setattr(behind, "predict", never)
-    monkeypatch.setattr("convscope.methods.survey_store.survey", never)
+    monkeypatch.setattr("convscope.methods.surveys.survey_store.survey", never)
     monkeypatch.setattr("convscope.web.explorer.channels.ablate", never)
     client.get("/api/layers/2/channels/1/ablation")
     with exploring(tiny_explorer(store)) as other:
@@ -323,7 +323,7 @@ def test_the_stream_tells_what_is_drawn(tmp_path: Path):
 
 def test_the_pattern_that_is_asked_for_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     begin, order = threading.Event(), list[str]()
-    monkeypatch.setattr("convscope.methods.excite.PIXELS", 2 * 2 * 64)
+    monkeypatch.setattr("convscope.methods.ascents.excite.PIXELS", 2 * 2 * 64)
     original = behind.PatternStore.draw
 
     def draw(self: Any, network: Any, name: str, part: list[int], steps: int) -> bool:

@@ -34,7 +34,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
-        patch.setattr("convscope.methods.pattern_store.ROUNDS", (2, 3, 4))
+        patch.setattr("convscope.methods.ascents.pattern_store.ROUNDS", (2, 3, 4))
         patch.setattr(behind, "ROUNDS", (2, 3, 4))
         patch.setattr(film_patterns, "FIRST_STEPS", 4)
         patch.setattr(film_patterns, "STEPS", 2)

@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 
 from convscope.durable import replace_file, to_json
 from convscope.errors import ConvscopeError
-from convscope.methods.class_images import predict
-from convscope.methods.pattern_store import ROUNDS, PatternStore
-from convscope.methods.survey import surveyed_layers
-from convscope.methods.survey_store import stored_survey
-from convscope.methods.tally import LayerSurvey
+from convscope.methods.ascents.pattern_store import ROUNDS, PatternStore
+from convscope.methods.surveys.class_images import predict
+from convscope.methods.surveys.survey import surveyed_layers
+from convscope.methods.surveys.survey_store import stored_survey
+from convscope.methods.surveys.tally import LayerSurvey
 from convscope.types import Network
 from convscope.web.explorer.ending import Closed
 from convscope.web.explorer.explored import Explored

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from convscope.methods.ablation import ablate
-from convscope.methods.connections import Connections, find_connections
+from convscope.methods.channels.connections import Connections, find_connections
 from convscope.methods.filters import filters
-from convscope.methods.layer_table import ChannelRow, make_layer_table
 from convscope.methods.maximize import maximize
-from convscope.methods.tally import LayerSurvey
+from convscope.methods.removals.ablation import ablate
+from convscope.methods.surveys.layer_table import ChannelRow, make_layer_table
+from convscope.methods.surveys.tally import LayerSurvey
 from convscope.methods.top_images import SELECTIVE
 from convscope.types import Network, Progress
 from convscope.web.dashboard.run_answers import Missing

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from convscope.methods.class_channels import find_class_channels
-from convscope.methods.class_images import Judged, choose_class_images
+from convscope.methods.channels.class_channels import find_class_channels
 from convscope.methods.needs import class_name
+from convscope.methods.surveys.class_images import Judged, choose_class_images
 from convscope.types import Network
 from convscope.web.dashboard.run_answers import Missing
 from convscope.web.explorer.behind import Behind

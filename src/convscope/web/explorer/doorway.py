@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from anyio.to_thread import run_sync
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from convscope.errors import ConvscopeError
-from convscope.web.answers import tell_http_error
+from convscope.web.answers import as_json, tell_http_error
 from convscope.web.explorer.ending import JOIN_SECONDS, Closed, interrupt
 from convscope.web.guard import refuse
 from convscope.web.server import HERE, answer_asset, asset_table
@@ -30,13 +31,18 @@ POSTS = ("/api/images",)
 
 
 class Front:
-    """The page itself and its files, for which no network is needed."""
+    """The page itself, its files and what is known early, for which no network is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, describe_early: Callable[[], dict[str, Any]] = dict) -> None:
+        self._describe_early = describe_early
         self._assets = asset_table("explorer", "shared")
         pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
         self._page = pages.get_template("explorer.html.j2").render()
-        self.routes = [Route("/", self.show_page), Route("/assets/{name:path}", self.send_asset)]
+        self.routes = [
+            Route("/", self.show_page),
+            Route("/assets/{name:path}", self.send_asset),
+            Route("/api/early", self.send_early),
+        ]
 
     async def show_page(self, request: Request) -> Response:
         """The page itself, which asks for all the rest."""
@@ -46,18 +52,26 @@ class Front:
         """One of the page's files."""
         return answer_asset(self._assets, request)
 
+    async def send_early(self, request: Request) -> Response:
+        """What is known of the network before it is open; empty where nothing is, and afterwards."""
+        return as_json(await run_sync(self._describe_early))
+
 
 class Doorway:
     """An app that shows the page while an explorer is being opened in a thread, since importing torch takes seconds.
 
-    All else that a page asks waits until then. Where opening fails, it is refused with the reason, what `on_failure`
-    was given is called, and `join` raises the error.
+    Until then the page shows what `describe_early` tells, and all else that it asks waits. Where opening fails, it is
+    refused with the reason, what `on_failure` was given is called, and `join` raises the error.
     """
 
-    def __init__(self, open_explorer: Callable[[], Explorer]) -> None:
+    def __init__(
+        self, open_explorer: Callable[[], Explorer], describe_early: Callable[[], dict[str, Any]] = dict
+    ) -> None:
         self._open_explorer = open_explorer
         self._front = Starlette(
-            routes=Front().routes, lifespan=self._begin, exception_handlers={HTTPException: tell_http_error}
+            routes=Front(describe_early).routes,
+            lifespan=self._begin,
+            exception_handlers={HTTPException: tell_http_error},
         )
         self._front.router.redirect_slashes = False
         self._thread = Thread(target=self._open, name="explorer opening", daemon=True)
@@ -136,9 +150,9 @@ class Doorway:
 
 
 def _needs_no_network(path: str) -> bool:
-    """Whether this is the page or one of its files.
+    """Whether this is the page, one of its files, or what is known early.
 
     >>> _needs_no_network("/"), _needs_no_network("/assets/explorer/main.js"), _needs_no_network("/api/network")
     (True, True, False)
     """
-    return path == "/" or path.startswith("/assets/")
+    return path in ("/", "/api/early") or path.startswith("/assets/")

@@ -48,7 +48,7 @@ def explore(
     """
 
     def open_explorer() -> Explorer:
-        from convscope.methods.survey_store import weights_identity
+        from convscope.methods.surveys.survey_store import weights_identity
         from convscope.web.explorer.explored import Explored
         from convscope.web.explorer.routes import Explorer
 

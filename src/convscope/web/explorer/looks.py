@@ -16,10 +16,10 @@ from convscope.errors import ConvscopeError
 from convscope.hooks import frozen_eval, like_model
 from convscope.methods.attribute import attribute
 from convscope.methods.attributions import How
-from convscope.methods.decisive import find_decisive
 from convscope.methods.needs import check_logits, class_name, signed_limits
 from convscope.methods.projection import Recorded, record_pass
 from convscope.methods.reconstruct import RULE_WORDS, reconstruct, reconstruct_one, rule_reading
+from convscope.methods.removals.decisive import find_decisive
 from convscope.paint import colours
 from convscope.relu_rules import Rule
 from convscope.types import Network, Picture, Progress

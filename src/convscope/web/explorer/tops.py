@@ -9,7 +9,7 @@ import torch
 
 from convscope.methods.patches import cut, longest
 from convscope.methods.receptive_field import ReceptiveField, receptive_field
-from convscope.methods.tally import LayerSurvey
+from convscope.methods.surveys.tally import LayerSurvey
 from convscope.methods.top_images import top_images
 from convscope.paint import PAPER
 from convscope.relu_rules import Rule

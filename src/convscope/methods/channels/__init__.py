@@ -1,0 +1,1 @@
+"""What channels have to do with one another, and with the classes."""

@@ -1,0 +1,1 @@
+"""What is lost without some channels, or without some pixels."""

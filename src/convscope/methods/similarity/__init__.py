@@ -1,0 +1,1 @@
+"""How alike two networks are: layer by layer, and channel by channel."""
