@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from convscope.data.augment import STEP, random_bits
 from convscope.errors import NumericsError
+from convscope.kept_memory import keeping_memory
 from convscope.models.weights import freeze_all_but_head, head_name
 from convscope.ranks import ALONE, Ranks
 from convscope.training.batches import Batches
@@ -38,6 +39,7 @@ Save = Callable[[TrainingState], dict[str, Any]]
 """Makes model and state durable and returns what the "checkpoint" event says of it."""
 
 
+@keeping_memory
 def train(
     model: nn.Module,
     dataset: Dataset,

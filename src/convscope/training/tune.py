@@ -17,6 +17,7 @@ from torch import nn
 from convscope.data.download import cache_folder
 from convscope.durable import replace_file, to_json
 from convscope.errors import UsageError
+from convscope.kept_memory import kept_memory
 from convscope.training.engine import (
     Engine,
     MemoryFormat,
@@ -75,7 +76,8 @@ def choose_engine(model: nn.Module, dataset: Dataset, recipe: Recipe, *, device:
     known = _recall(kept, key, recipe)
     if known is not None:
         return known
-    found = Probe(model, dataset, recipe, device).decide(allowed, steps=steps)
+    with kept_memory():  # as in the training itself
+        found = Probe(model, dataset, recipe, device).decide(allowed, steps=steps)
     decision = Decision(found.engine, "measured", found.images_per_second, found.refused)
     with suppress(OSError):  # if it cannot be kept, it is measured again
         kept.parent.mkdir(parents=True, exist_ok=True)
