@@ -13,11 +13,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a thread ea
 HOUSES = (
     "batched_backward",
     "data",
+    "exports",
     "film",
     "hooks",
     "methods",
     "models",
     "paint",
+    "picture_files",
     "report",
     "training",
     "web",
@@ -33,4 +35,12 @@ def quick_reports():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"ASCENT_STEPS": 2, "INVERSION_STEPS": 2, "SAMPLES": 2, "MAPS": 8, "ROWS": 2}.items():
             patch.setattr(sections, name, value)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def state_of_its_own(tmp_path_factory):
+    """What convscope remembers of its user is remembered of the tests alone, also by processes that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield

@@ -167,7 +167,7 @@ def test_lists_name_every_entry(command, capsys):
 
     assert call(command) == 0
     tables = {"datasets": DATASETS, "models": MODELS, "recipes": RECIPES, "methods": METHODS}
-    others = ["torchvision:NAME", "timm:NAME", "MODULE:FUNCTION"] if command == "models" else []
+    others = ["torchvision:NAME", "timm:NAME", "huggingface:PLACE", "MODULE:FUNCTION"] if command == "models" else []
     assert list(values(capsys.readouterr().out)) == [*tables[command], *others]
 
 

@@ -15,22 +15,17 @@ from convscope.durable import make_place
 from convscope.errors import DataError, Interrupted, NumericsError, UsageError
 from convscope.flags import DataFlags, Output, TrainFlags
 from convscope.jobs import (
-    anywhere,
-    command_line,
-    dataset_options,
     find_standing,
     follow,
     log_to,
-    overrides,
     remembered_loggers,
     run_results,
     train_events,
     train_run,
     watch_beside,
-    weights_place,
 )
+from convscope.settings import anywhere, check_flags, command_line, load_images, overrides, start_options
 from convscope.stop_signals import StopSignals, exit_code
-from convscope.tables import look_up
 
 if TYPE_CHECKING:
     from convscope.training.run import Run
@@ -52,15 +47,9 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
         raise UsageError(
             "several recipes or seeds under torchrun; allowed: one at a time, then: convscope compare RUN RUN"
         )
-    from convscope.data import load_dataset
-    from convscope.loggers import load_loggers
-    from convscope.models import MODELS
-    from convscope.training.engine import select_device
     from convscope.training.folder import check_free, new_run_path
     from convscope.training.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
-    from convscope.training.tune import check_tune
 
-    # Mistakes in flags are told before the images are read, or even downloaded.
     named = [get_recipe(name) for name in flags.recipe]
     early = [override_recipe(recipe, **overrides(flags)) for recipe in named or [default_recipe(0)]]
     first = early[0]
@@ -72,21 +61,12 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     _check_comparable(early)
     if settled:
         say(f"{', '.join(settled)} for all, as {first.name} has it; another: --set KEY=VALUE")
-    look_up(MODELS, early[0].model, kind="model")
-    load_loggers(flags.log)
-    select_device(flags.device)
-    for recipe in early:
-        check_tune(flags.tune, recipe)
-    weights = weights_place(flags)
+    weights = check_flags(flags, early)
     if flags.out:
         check_free(flags.out)
     dataset = anywhere(dataset)
-    options: dict[str, Any] = {
-        **dataset_options(data),
-        "seed": early[0].seed,
-    }  # so that all seeds split a folder alike
-    with show_work(quiet=output.quiet) as progress:
-        images = load_dataset(dataset, **options, progress=progress)
+    with show_work(quiet=output.quiet) as progress:  # by the first seed, so that all split a folder alike
+        images, options, fed = load_images(dataset, flags, data, early[0], weights, tell=say, progress=progress)
     if images.skipped:
         say(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
     chosen = named or [default_recipe(len(images.train.labels))]
@@ -103,14 +83,7 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     if flags.watch:
         watch_beside(folder, output)
     again = command_line() if flags.out else f"{command_line()} --out {folder}"
-    start = {
-        "dataset_options": options,
-        "weights": weights,
-        "device": flags.device,
-        "tune": flags.tune,
-        "report": report,
-        "film": not flags.no_film,
-    }
+    start = start_options(flags, options, weights, fed, report=report)
     try:
         failed = _train_all(planned, images, start, output, loggers=flags.log, again=again)
         _write(folder / "comparison.html", [_open(path) for path in planned], images, output)

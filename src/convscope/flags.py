@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -60,7 +61,8 @@ class TrainFlags:
     seeds: int = 1
     """Train each recipe so often, with --seed and the seeds after it, and compare what seeds and recipes change."""
     model: str | None = None
-    """A model's name (see: convscope models)."""
+    """A model's name (see: convscope models), or any other network: torchvision:NAME, timm:NAME, huggingface:PLACE,
+    or a function of yours as module:function."""
     epochs: int | None = None
     """Length of the whole training; the last phase makes up the difference."""
     steps: int | None = None
@@ -77,11 +79,19 @@ class TrainFlags:
     set: tuple[str, ...] = ()
     """KEY=VALUE: any other value of the recipe, such as batch_size=64 or phases.0.momentum=0.8."""
     weights: str | None = None
-    """Begin with the weights of a .safetensors file or of a run."""
+    """Begin with the weights of a .safetensors file or of a run, or with pretrained ones, which the network's library
+    downloads."""
     allow_pt: bool = False
     """Open weights that torch.save pickled (.pt) as well; they may name tensors and nothing else."""
-    freeze: bool = False
-    """Train the head only; everything else stays as --weights gave it."""
+    train: Literal["all", "head"] | None = None
+    """The whole network, or its head only: everything else then stays as --weights gave it, to the last bit."""
+    freeze: Annotated[bool, Parameter(show=False)] = False
+    """The older word for --train head."""
+    mean: str | None = None
+    """What is taken from an image's channels, such as 0.485,0.456,0.406; otherwise what the network was made for, or
+    the mean of the training images."""
+    std: str | None = None
+    """What they are then divided by; otherwise as for --mean."""
     device: str = "auto"
     """cpu, cuda or cuda:1; auto takes a CUDA GPU where there is one."""
     out: Path | None = None
@@ -100,11 +110,17 @@ class SubjectFlags:
     """How to open a network that is not a run."""
 
     weights: str | None = None
-    """A .safetensors file for a network that is not a run, or pretrained, which downloads them."""
+    """A .safetensors file for a network that is not a run, or pretrained, which its library downloads."""
     allow_pt: bool = False
     """Open weights that torch.save pickled (.pt) as well; they may name tensors and nothing else."""
     input_size: int | None = None
     """Side in pixels of the images for a network that is not a run; otherwise its own."""
+    mean: str | None = None
+    """What a network that is not a run takes from the channels, such as 0.485,0.456,0.406; otherwise its own."""
+    std: str | None = None
+    """What it then divides them by; otherwise its own."""
+    classes: Path | None = None
+    """A text file with the names of its classes, one a line, in their order; otherwise its own."""
     device: str = "auto"
     """cpu, cuda or cuda:1; auto takes a CUDA GPU where there is one."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from convscope.console import TrainingDisplay, print_address, print_results, say, show_work
 from convscope.errors import Interrupted, UsageError
 from convscope.flags import DataFlags, Output, TrainFlags
+from convscope.settings import anywhere, check_flags, command_line, load_images, overrides, start_options
 from convscope.stop_signals import StopSignals
-from convscope.tables import look_up
 
 if TYPE_CHECKING:
     from convscope.ranks import Ranks
@@ -23,31 +22,20 @@ if TYPE_CHECKING:
 
 def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, *, report: bool) -> None:
     """Load the images, settle the recipe, train, and print what came of it."""
-    from convscope.data import load_dataset
-    from convscope.loggers import load_loggers
-    from convscope.models import MODELS
     from convscope.ranks import join_ranks
-    from convscope.training.engine import select_device
     from convscope.training.folder import new_run_path
     from convscope.training.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
     from convscope.training.run import say_nothing
-    from convscope.training.tune import check_tune
 
-    # Mistakes in flags are told before the images are read, or even downloaded.
     named = get_recipe(flags.recipe[0]) if flags.recipe else None
     early = override_recipe(named or default_recipe(0), **overrides(flags))
-    look_up(MODELS, early.model, kind="model")
-    load_loggers(flags.log)
-    select_device(flags.device)
-    check_tune(flags.tune, early)
-    weights = weights_place(flags)
+    weights = check_flags(flags, [early])
     dataset = anywhere(dataset)
-    options: dict[str, Any] = {**dataset_options(data), "seed": early.seed}
     with join_ranks() as ranks:
         tell = say if ranks.leads else say_nothing
         quiet = output.quiet or not ranks.leads
         with ranks.first_here(), show_work(quiet=quiet) as progress:
-            images = load_dataset(dataset, **options, progress=progress)
+            images, options, fed = load_images(dataset, flags, data, early, weights, tell=tell, progress=progress)
         recipe = override_recipe(named or default_recipe(len(images.train.labels)), **overrides(flags))
         suited = suit_dataset(recipe, images)
         if named and suited.augmentation != recipe.augmentation:
@@ -61,14 +49,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
         if flags.watch and ranks.leads:
             watch_beside(flags.out or path.parent, output)
         if standing != "finished":
-            start = {
-                "dataset_options": options,
-                "weights": weights,
-                "device": flags.device,
-                "tune": flags.tune,
-                "report": report,
-                "film": not flags.no_film,
-            }
+            start = start_options(flags, options, weights, fed, report=report)
             with StopSignals() as stop:
                 events = train_events(path, images, suited, start, stop=stop, tell=tell, ranks=ranks)
                 if ranks.leads:
@@ -145,63 +126,6 @@ def watch_beside(folder: Path, output: Output) -> None:
         say(f"url: {address}")
     elif address:
         print_address(address)
-
-
-def anywhere(dataset: str) -> str:
-    """The dataset's name with a folder's whole path, so that a run can be resumed from elsewhere."""
-    kind, _, path = dataset.partition(":")
-    return f"{kind}:{Path(path).resolve()}" if path and kind in ("folder", "shards") else dataset
-
-
-def dataset_options(data: DataFlags) -> dict[str, Any]:
-    """What the flags say about a dataset, as it is kept in run.json."""
-    return {
-        "data_dir": str(data.data_dir.resolve()) if data.data_dir else None,
-        "sources": list(data.source),
-        "image_size": data.image_size,
-        "skip_bad": data.skip_bad,
-    }
-
-
-def command_line() -> str:
-    """The command as it was typed."""
-    return shlex.join(["convscope", *sys.argv[1:]])
-
-
-def weights_place(flags: TrainFlags) -> str | None:
-    """Where the weights are that --weights names, so that a resumption finds them from anywhere."""
-    from convscope.training.folder import find_run
-
-    if flags.weights is None:
-        return None
-    named = find_run(flags.weights) if flags.weights == "latest" else Path(flags.weights)
-    return str(without_pickle(named.resolve(), allow=flags.allow_pt))
-
-
-def without_pickle(path: Path, *, allow: bool) -> Path:
-    """The path; or where it is a pickle that is allowed, that of its tensors, kept where downloads are."""
-    from convscope.data.download import cache_folder
-    from convscope.models.pickled import keep_as_safetensors
-    from convscope.models.weights import PICKLED
-
-    if not allow or path.suffix.lower() not in PICKLED:
-        return path
-    kept = keep_as_safetensors(path, cache_folder() / "weights")
-    say(f"the tensors of {path} are kept as {kept}")
-    return kept
-
-
-def overrides(flags: TrainFlags) -> dict[str, Any]:
-    """The flags that each replace one value of the recipe."""
-    return {
-        "model": flags.model,
-        "epochs": flags.epochs,
-        "steps": flags.steps,
-        "seed": flags.seed,
-        "precision": flags.precision,
-        "eval_every": flags.eval_every,
-        "settings": (*flags.set, *(("freeze=true",) if flags.freeze else ())),
-    }
 
 
 def resume_training(name: str, device: str | None, output: Output) -> None:

@@ -44,8 +44,9 @@ def models(*, output: Output = DEFAULT_OUTPUT) -> None:
     from convscope.models import MODELS
 
     others = {
-        "torchvision:NAME": "any classifier of torchvision, such as torchvision:vgg11; for looking into",
-        "timm:NAME": "any classifier of timm, such as timm:resnet26d; for looking into",
+        "torchvision:NAME": "any classifier of torchvision, such as torchvision:vgg11",
+        "timm:NAME": "any classifier of timm, such as timm:resnet26d",
+        "huggingface:PLACE": "an image classifier of Hugging Face: a folder of yours, or a name on its hub",
         "MODULE:FUNCTION": "a function of yours that gives a convscope.Network or a torch.nn.Module",
     }
     print_results({name: entry.summary for name, entry in MODELS.items()} | others, as_json=output.json)

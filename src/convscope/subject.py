@@ -1,4 +1,4 @@
-"""What a method's command looks at, and where its picture goes: a run or another network, its images, its PNG."""
+"""What a method's command looks at, and where its picture goes: a run or another network, its images, its file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convscope.console import print_address, print_results, say, show_work
+from convscope.data.printable import printable
 from convscope.errors import DataError, UsageError
 from convscope.flags import DEFAULT_DATA, DataFlags, Output, PageFlags, SubjectFlags
-from convscope.jobs import command_line, dataset_options, parse_duration, read_dataset, without_pickle
+from convscope.jobs import parse_duration, read_dataset
+from convscope.settings import anywhere, command_line, dataset_options, parse_numbers, without_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from convscope.film.render import Show
     from convscope.training.run import Run
     from convscope.types import Dataset, Network, Picture
+
+OF_NO_RUN = ("weights", "input_size", "mean", "std", "classes")
+"""The flags that say of a network what a run knows of itself."""
 
 
 class Subject:
@@ -101,16 +106,35 @@ def open_subject(name: str, flags: SubjectFlags) -> Subject:
     if flags.input_size is not None and flags.input_size < 1:
         raise UsageError(f"--input-size {flags.input_size}; allowed: 1 or more")
     if is_run(name):
-        if flags.weights or flags.input_size:
-            raise UsageError("--weights and --input-size are for networks that are not runs; a run has its own")
+        if named := [f"--{key.replace('_', '-')}" for key in OF_NO_RUN if getattr(flags, key)]:
+            raise UsageError(f"{', '.join(named)} for networks that are not runs; a run has its own")
         run = open_run(name)
         network = run.network(say=say)
     else:
         run = None
-        weights = flags.weights and str(without_pickle(Path(flags.weights), allow=flags.allow_pt))
-        network = zoo_network(name, weights=weights, image_size=flags.input_size, say=say)
+        network = zoo_network(
+            anywhere(name),
+            weights=flags.weights and str(without_pickle(Path(flags.weights), allow=flags.allow_pt)),
+            image_size=flags.input_size,
+            mean=parse_numbers("--mean", flags.mean),
+            std=parse_numbers("--std", flags.std),
+            class_names=_class_names(flags.classes),
+            say=say,
+        )
     place(network.model, device)
     return Subject(network, run)
+
+
+def _class_names(path: Path | None) -> tuple[str, ...] | None:
+    """The names in a text file, one a line."""
+    if path is None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UsageError(f"--classes {path}: {reason}; wanted: a text file with a name a line") from error
+    return tuple(printable(line.strip()) for line in lines if line.strip())
 
 
 def maximize_all(
@@ -135,7 +159,7 @@ def maximize_all(
         for name, steps in drawn.items()
         if any(steps)
     ]
-    results: dict[str, Any] = {"pictures": [str(save_picture(subject, picture, None)) for picture in pictures]}
+    results: dict[str, Any] = {"pictures": [str(keep_picture(subject, picture, None)) for picture in pictures]}
     print_results(
         results | {f"steps of {name}": _spread(steps) for name, steps in drawn.items()}, as_json=output.json
     )
@@ -186,14 +210,14 @@ def explore_network(name: str, images: Path | None, flags: SubjectFlags, page: P
         subject = open_subject(str(run or name), flags)
         return subject.network, subject.dataset(None, DEFAULT_DATA, output)
 
-    weights = ("--weights", flags.weights) if flags.weights else ()
-    weights += ("--allow-pt",) if flags.allow_pt else ()
-    size = ("--input-size", str(flags.input_size)) if flags.input_size else ()
+    given = {f"--{key.replace('_', '-')}": getattr(flags, key) for key in OF_NO_RUN}
+    words = [word for flag, value in given.items() if value for word in (flag, str(value))]
+    words += ["--allow-pt"] if flags.allow_pt else []
     explore(
         open_network,
         run,
         images=images,
-        arguments=[str(run or name), *weights, *size],
+        arguments=[str(run or name), *words],
         port=page.port,
         host=page.host,
         expose=page.expose,
@@ -212,13 +236,13 @@ def _check_run(name: str) -> Path:
     return path
 
 
-def save_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:
-    """The PNG that the picture is written to, in which it says where it comes from."""
+def keep_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:
+    """The file that the picture is written to, in which it says where it comes from; otherwise a PNG of its name."""
     from convscope.methods.surveys.survey_store import weights_identity
-    from convscope.paint import save_png
+    from convscope.picture_files import save_picture
 
     weights = subject.network.weights_sha256 or weights_identity(subject.network)
     provenance = {"Command": command_line(), "Weights": f"SHA-256 {weights}"}
     provenance |= {"Run": str(subject.path)} if subject.path else {}
     path = out or (subject.path or Path()) / "pictures" / f"{picture.name}.png"
-    return save_png(replace(picture, provenance={**picture.provenance, **provenance}), path)
+    return save_picture(replace(picture, provenance={**picture.provenance, **provenance}), path)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from convscope.errors import UsageError
 from convscope.hooks import convolutions
 from convscope.methods import METHODS
+from convscope.models.huggingface import huggingface_again
 from convscope.types import Network, Picture
 from tests.contracts.test_methods import everything, photographs
 
@@ -29,7 +30,7 @@ TORCHVISION = [
     "googlenet",
 ]
 NOT_RECTIFIED = {"mobilenet_v3_small": "hardswish", "efficientnet_b0": "silu", "convnext_tiny": "gelu"}
-NETS = [*TORCHVISION, "timm:resnet10t", "functional"]
+NETS = [*TORCHVISION, "timm:resnet10t", "huggingface", "functional"]
 
 
 class Functional(nn.Module):
@@ -52,6 +53,10 @@ def net(name: str) -> Network:
     torch.manual_seed(0)
     if name == "functional":
         model: nn.Module = Functional()
+    elif name == "huggingface":
+        config = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+        pytest.importorskip("transformers")
+        model = huggingface_again({**config, "layer_type": "basic"}, 3)
     elif name.startswith("timm:"):
         model = pytest.importorskip("timm").create_model(name.removeprefix("timm:"), num_classes=3)
     else:

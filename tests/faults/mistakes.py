@@ -96,12 +96,12 @@ report run --budget soon                     | 2 | budget "soon"; allowed: a num
 layers resnet99                              | 2 | "resnet99" is no run folder | allowed: latest or a folder
 layers torchvision:resnet999                 | 2 | no network "resnet999" in torchvision; closest: resnet
 layers timm:resnet26                         | 2 | timm:NAME needs timm: pip install 'convscope[zoo]'
-layers nopackage:network                     | 2 | No module named 'nopackage'; allowed: torchvision:NAME, timm:NAME or module:factory
+layers nopackage:network                     | 2 | No module named 'nopackage'; allowed: torchvision:NAME, timm:NAME, huggingface:PLACE or module:function
 layers torch.nn:Identitty                    | 2 | no function "Identitty" in torch.nn; closest: Identity
 layers torch.nn:Identity                     | 2 | name --input-size
 layers resnet8 --input-size 0                | 2 | --input-size 0; allowed: 1 or more
 layers run --input-size 32                   | 2 | a run has its own
-layers resnet8 --weights pretrained          | 2 | --weights pretrained is for torchvision and timm
+layers resnet8 --weights pretrained          | 2 | --weights pretrained is for networks of libraries
 filters run --layer layer9                   | 2 | no layer "layer9" in tiny | list them: convscope layers
 filters run --layer fc                       | 2 | is a Linear, not a convolution; the first is conv1 | convscope layers
 filters run -o text/x.png                    | 6 | cannot write text/x.png | name another place with --out
@@ -117,6 +117,17 @@ maximize run --steps 0                       | 2 | steps 0; allowed: 1 or more
 reconstruct run --rule foo                   | 2 | "foo" | "deconvnet", "guided" | See: convscope reconstruct --help
 attribute run --target 10                    | 2 | no class 10 in tiny; allowed: 0 to 2, or a class's name
 top-images run --dataset digit               | 2 | no dataset "digit"; closest: digits; list them: convscope datasets
+filters run -o x.svg                         | 2 | a name that ends in .png, .npz, .npy, .safetensors or .json; charts, as .svg, are from: convscope export RUN
+export run                                   | 2 | requires an argument | See: convscope export --help
+export run -o net.pth                        | 2 | --out net.pth; allowed: a name that ends in .onnx (the network), .pt2
+export tiny -o curves.csv                    | 2 | .csv is a run's curves, and tiny is none; allowed: a run folder or latest
+export run -o net.pt2 --chart phases         | 2 | --chart is for .svg and .png, not for .pt2
+export run -o x.svg --chart loss             | 2 | "loss" | "curves", "phases" | See: convscope export --help
+export run -o text/run.tar                   | 6 | cannot write text/run.tar | name another place with --out
+export damaged -o damaged.tar                | 4 | damaged/run.json cannot be read
+import nowhere.tar                           | 2 | no archive "nowhere.tar"; wanted: a .tar that convscope export
+import text                                  | 3 | archive text cannot be read as a plain .tar
+import text -o run                           | 2 | run is there already; name another --out
 film run --out x.avi                         | 2 | "x.avi" is no animation's name; allowed: .webp, .gif, .mp4
 compare run                                  | 2 | 1 run to compare; allowed: two or more, or a folder
 watch nowhere --no-open                      | 2 | no folder "nowhere" | convscope run digits

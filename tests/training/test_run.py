@@ -111,7 +111,8 @@ def test_other_classes_get_a_new_head_even_if_there_are_as_many(digits, tmp_path
     renamed = dataclasses.replace(digits, class_names=tuple("abcdefghij"))
     said: list[str] = []
     start(tmp_path / "second", renamed, weights=str(tmp_path / "first"), say=said.append)
-    assert said == [f"weights from {tmp_path / 'first'}; not used: fc.bias, fc.weight"]
+    anew = "the head fc begins anew, for 10 classes"
+    assert said == [f"weights from {tmp_path / 'first'}; not used: fc.bias, fc.weight; {anew}"]
 
 
 def test_no_checkpoint_yet_begins_again(digits, tmp_path):
@@ -161,7 +162,7 @@ def test_weights_of_a_run_and_a_frozen_body(digits, tmp_path):
         open_run(str(tmp_path / name)).network(say=print).model.state_dict() for name in ("first", "second")
     )
     assert {name for name in first if not torch.equal(first[name], second[name])} == {"fc.weight", "fc.bias"}
-    with pytest.raises(UsageError, match="--freeze .* needs --weights"):
+    with pytest.raises(UsageError, match="--train head .* needs --weights"):
         start(tmp_path / "third", digits, recipe)
 
 

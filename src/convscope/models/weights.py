@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -51,6 +52,27 @@ def head_name(model: nn.Module) -> str:
     if not names:
         raise CheckpointError(f"no linear layer in {type(model).__name__}: its head cannot be found")
     return names[-1]
+
+
+def head_classes(model: nn.Module) -> int:
+    """How many classes the head gives scores for. Raises CheckpointError for a model without one."""
+    return cast("nn.Linear", model.get_submodule(head_name(model))).out_features
+
+
+def replace_head(model: nn.Module, class_count: int) -> str:
+    """Put a new head for so many classes in the old one's place, with random weights; its name.
+
+    Raises CheckpointError for a model without one.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    >>> replace_head(model, 7), model[1].out_features
+    ('1', 7)
+    """
+    name = head_name(model)
+    old = cast("nn.Linear", model.get_submodule(name))
+    new = nn.Linear(old.in_features, class_count, bias=old.bias is not None)
+    model.set_submodule(name, new.to(old.weight.device, old.weight.dtype))
+    return name
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str, keep_head: bool = True) -> list[str]:

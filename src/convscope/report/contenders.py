@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from convscope.report.page import phase_settings, settings
+from convscope.report.training_words import began_said
 from convscope.training.recipe_values import flat_values
 from convscope.training.run import Run
 from convscope.types import Event
@@ -96,7 +97,7 @@ def _run_settings(config: Mapping[str, Any]) -> dict[str, str]:
         "Augmentation": settings(recipe["augmentation"]) or "none",
         "Label smoothing": str(recipe["label_smoothing"] or "none"),
         "Trained": "the head only" if recipe["freeze"] else "every layer",
-        "Began with": f"the weights of {config['weights']}" if config["weights"] else "random weights by the seed",
+        "Began with": began_said(config),
         "Seeds": str(recipe["seed"]),
         "Precision": config["precision"],
         "Device": config["device"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from convscope.hooks import layer_aliases
 from convscope.report.measured import middle
 from convscope.report.page import duration, percent, settings, spoken
+from convscope.report.training_words import began_said
 from convscope.types import Event, Network, Picture
 
 NEAR = 0.01  # of the best test accuracy, from which on a training has brought next to nothing
@@ -51,11 +51,10 @@ def _trained(network: Network, images: Numbers, config: Numbers, phases: Sequenc
     recipe: Numbers = config.get("recipe") or {}
     size = sum(parameter.numel() for parameter in network.model.parameters())
     text = f"{network.name}, a network of {size:,} parameters"
-    if config.get("weights"):
-        text += f", from the weights of {Path(config['weights']).name}"
-        text += ", of which only the head was trained" if recipe.get("freeze") else ""
-    elif recipe:
-        text += ", from random weights"
+    if recipe:
+        text += f", from {began_said(config)}" + (
+            ", of which only the head was trained" if recipe.get("freeze") else ""
+        )
     if images["train_images"] is not None:
         text += f", on {images['train_images']:,} images of {len(network.class_names)} classes"
     text += f" ({spoken(images['name'])})"

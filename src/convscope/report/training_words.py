@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from convscope.models.zoo import PRETRAINED, is_factory
 from convscope.report.page import percent
 from convscope.report.results import SURE, wilson_interval
 from convscope.training.frames import Frame
 from convscope.types import Event
+
+
+def began_said(config: Mapping[str, Any]) -> str:
+    """What a training began with, by its run.json.
+
+    >>> began_said({"weights": "runs/first"}), began_said({"weights": None, "recipe": {"model": "resnet8"}})
+    ('the weights of first', 'random weights')
+    """
+    weights, name = config.get("weights"), (config.get("recipe") or {}).get("model", "")
+    if weights == PRETRAINED:
+        return f"the weights that {name.partition(':')[0]} has for it"
+    if weights:
+        return f"the weights of {Path(weights).name}"
+    return f"the weights that {name} gives it" if is_factory(name) else "random weights"
 
 
 def curves_said(events: Sequence[Event]) -> str:

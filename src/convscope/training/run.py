@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import nn
 
 from convscope.data import load_dataset
 from convscope.errors import CheckpointError, DataError, UsageError
-from convscope.models import build_model
+from convscope.models.zoo import rebuild_model
 from convscope.training.checkpoint import Checkpoint, load_checkpoint, weights_sum
 from convscope.training.folder import find_run, read_config, read_events
 from convscope.training.recipe_values import flat_values
@@ -38,7 +39,10 @@ class Run:
         return read_events(self.path)
 
     def dataset(self, *, progress: Progress = no_progress) -> Dataset:
-        """The images that it is trained on. Raises DataError where they are no longer the same."""
+        """The images that it is trained on, with the mean and deviation that its network is fed by.
+
+        Raises DataError where they are no longer the same.
+        """
         described = self.config["dataset"]
         dataset = load_dataset(described["name"], **described["options"], progress=progress)
         if dataset.fingerprint != described["fingerprint"]:
@@ -46,13 +50,16 @@ class Run:
                 f"the images of {described['name']} are not those that {self.path} was trained on: fingerprint "
                 f"{dataset.fingerprint[:12]} instead of {described['fingerprint'][:12]}"
             )
-        return dataset
+        return dataclasses.replace(dataset, mean=tuple(described["mean"]), std=tuple(described["std"]))
 
     def check_same(self, recipe: Recipe, dataset: Dataset, weights: str | None) -> None:
         """Raise UsageError unless it is a training by the same recipe, on the same images, from the same weights."""
         then = {**flat_values(self.config["recipe"]), "weights": self.config["weights"]}
         now = {**flat_values(recipe), "weights": weights}
-        then["dataset"], now["dataset"] = self.config["dataset"]["fingerprint"][:12], dataset.fingerprint[:12]
+        described = self.config["dataset"]
+        then["dataset"], now["dataset"] = described["fingerprint"][:12], dataset.fingerprint[:12]
+        for key in ("mean", "std"):  # which another torch may sum up in another order
+            then[key], now[key] = ([round(each, 6) for each in of] for of in (described[key], getattr(dataset, key)))
         other = [
             f"{key} was {then.get(key)}, is {now.get(key)}"
             for key in dict.fromkeys([*now, *then])
@@ -75,6 +82,15 @@ class Run:
         weights = weights_sum(self.path / "checkpoints")
         return {**figures, "steps": end.step, "seconds": end.time, "weights_sha256": weights}
 
+    def model(self) -> nn.Module:
+        """Its model as it was built, with the weights of no checkpoint yet.
+
+        Raises UsageError where it is made by a function that this user never named (see `models.factories`).
+        """
+        recipe = recipe_from_mapping(self.config["recipe"])
+        classes = len(self.config["dataset"]["class_names"])
+        return rebuild_model(recipe.model, self.config.get("model", {}), class_count=classes, seed=recipe.seed)
+
     def network(self, *, say: Say) -> Network:
         """Its network with the newest weights; damaged ones are named through `say` and those before them taken.
 
@@ -82,7 +98,7 @@ class Run:
         """
         described = self.config["dataset"]
         recipe = recipe_from_mapping(self.config["recipe"])
-        model = build_model(recipe.model, class_count=len(described["class_names"]), seed=recipe.seed)
+        model = self.model()
         loaded = load_checkpoint(self.path / "checkpoints", warn=say)
         if loaded is None:
             raise CheckpointError(f"no checkpoint in {self.path}; the run was stopped before its first")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import nn
 
 from convscope.errors import CheckpointError, NumericsError, ResourceError, UsageError, is_out_of_memory
 from convscope.models import build_model
-from convscope.models.weights import load_weights, read_weights
+from convscope.models.zoo import describe_model
 from convscope.ranks import ALONE, Ranks
 from convscope.training.checkpoint import (
     Checkpoint,
@@ -29,9 +29,10 @@ from convscope.training.checkpoint import (
 from convscope.training.engine import Engine, describe_machine, describe_versions, select_device
 from convscope.training.film import WEIGHTS_BYTES
 from convscope.training.folder import FORMAT, EventLog, check_free, create_run, lock_run, read_events
+from convscope.training.initial import initial_model
 from convscope.training.loop import train
 from convscope.training.recipes import recipe_from_mapping
-from convscope.training.run import Run, Say, load_into, open_run, say_nothing
+from convscope.training.run import Run, Say, load_into, say_nothing
 from convscope.training.state import TrainingState
 from convscope.training.tune import choose_engine, engine_from_mapping
 from convscope.types import Dataset, Event, Recipe
@@ -49,11 +50,15 @@ def start_run(
     command: str = "",
     report: bool = False,
     film: bool = True,
+    fed: str = "",
     say: Say = say_nothing,
     should_stop: Callable[[], bool] = lambda: False,
     ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Train in a new run folder; `dataset_options` and `weights` (absolute paths) are kept to do it again.
+
+    `weights` are a .safetensors file, a run folder, or "pretrained": those that the network's own library has. `fed`
+    tells why the network is fed as the dataset says.
 
     `tune` is how the engine is found that the recipe leaves open (see `choose_engine`).
     With `film`, what the network looks like is kept at steps that lie ever farther apart. Of several ranks only the
@@ -63,9 +68,10 @@ def start_run(
     """
     where = select_device(device)
     if not ranks.leads:
-        yield from _train_along(recipe, dataset, where, should_stop, ranks)
+        model = build_model(recipe.model, class_count=len(dataset.class_names), seed=recipe.seed)
+        yield from train(model, dataset, recipe, device=where, should_stop=should_stop, ranks=ranks)
         return
-    model = _initial_model(recipe, weights, dataset.class_names, say=say)
+    model = initial_model(recipe, weights, dataset, say=say)
     _check_room(path, model, film=film)
     with lock_run(path):
         check_free(path)
@@ -79,7 +85,7 @@ def start_run(
             "film": film,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "recipe": dataclasses.asdict(recipe),
-            "model": {"name": recipe.model, "parameters": sum(p.numel() for p in model.parameters())},
+            "model": {**describe_model(recipe.model, model), **({"fed": fed} if fed else {})},
             "weights": weights,
             "initial_sha256": _sum(model),
             "dataset": _describe_dataset(dataset, dataset_options),
@@ -111,7 +117,7 @@ def resume_run(
     recipe = recipe_from_mapping(run.config["recipe"])
     where = select_device(device or (run.config["device"] if ranks.alone else "auto"))
     if not ranks.leads:
-        yield from _train_along(recipe, dataset, where, should_stop, ranks)
+        yield from train(run.model(), dataset, recipe, device=where, should_stop=should_stop, ranks=ranks)
         return
     with lock_run(run.path):
         reasons = list(_not_exact(run, where, ranks))
@@ -120,22 +126,14 @@ def resume_run(
         loaded = load_checkpoint(run.path / "checkpoints", warn=say)
         if loaded is None:
             say("no checkpoint yet: from the beginning")
-            model = _initial_model(recipe, run.config["weights"], dataset.class_names, say=say)
+            model = initial_model(recipe, run.config["weights"], dataset, run=run, say=say)
             if _sum(model) != run.config.get("initial_sha256"):
                 raise CheckpointError("the weights that the run began from have changed; start a new one")
         else:
-            model = build_model(recipe.model, class_count=len(dataset.class_names), seed=recipe.seed)
+            model = run.model()
             load_into(model, loaded)
         resumption = {"device": str(where), "versions": describe_versions(), "not_bit_exact": reasons}
         yield from _train_in(run, model, dataset, where, loaded, resumption, should_stop, ranks)
-
-
-def _train_along(
-    recipe: Recipe, dataset: Dataset, device: torch.device, should_stop: Callable[[], bool], ranks: Ranks
-) -> Iterator[Event]:
-    """Train as the leader does, from the weights and the step that it tells, without a folder."""
-    model = build_model(recipe.model, class_count=len(dataset.class_names), seed=recipe.seed)
-    yield from train(model, dataset, recipe, device=device, should_stop=should_stop, ranks=ranks)
 
 
 def _train_in(
@@ -224,22 +222,6 @@ def _sum(model: nn.Module) -> str:
     """The SHA-256 of a model's weights."""
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     return hashlib.sha256(safetensors.torch.save(weights)).hexdigest()
-
-
-def _initial_model(recipe: Recipe, weights: str | None, class_names: Sequence[str], *, say: Say) -> nn.Module:
-    """The model that a training begins with: random by its seed, or with given weights but perhaps a new head."""
-    model = build_model(recipe.model, class_count=len(class_names), seed=recipe.seed)
-    if weights is not None:
-        if Path(weights).is_dir():
-            donor = open_run(weights).network(say=say)
-            tensors, same_classes = donor.model.state_dict(), donor.class_names == tuple(class_names)
-        else:
-            tensors, same_classes = read_weights(Path(weights)), True  # a file does not tell its classes
-        unused = load_weights(model, tensors, source=weights, keep_head=same_classes)
-        say(f"weights from {weights}; not used: {', '.join(unused) if unused else 'none, all fit'}")
-    elif recipe.freeze:
-        raise UsageError("--freeze trains the head on features that are there already: it needs --weights FILE|RUN")
-    return model
 
 
 def _describe_dataset(dataset: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:
