@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import ParamSpec, TypeVar
@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def kept_memory() -> Iterator[None]:
+def kept_memory() -> Generator[None]:
     """While it lasts, what tensors free on the CPU stays with the process; at its end all that is free goes back.
 
     glibc fetches each piece of some megabytes from the system and gives it back when it is freed, and the system

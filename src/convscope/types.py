@@ -74,6 +74,8 @@ class Phase:
     nesterov: bool = False  # SGD only
     weight_decay: float = 0.0
     decay_norms_and_biases: bool = True
+    norm_rate: float = 1.0  # what the learning rate is multiplied by for norms and biases
+    resolution: float = 1.0  # the images' sides while it lasts, as a share of the dataset's
 
 
 @dataclass(frozen=True)

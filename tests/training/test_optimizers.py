@@ -115,3 +115,17 @@ def test_norms_and_biases_can_be_spared_decay():
         for parameter, old in zip(model.parameters(), before, strict=True):
             kept = 1.0 if spared and old.ndim == 1 else 1 - 0.1 * 0.5
             torch.testing.assert_close(parameter.detach(), kept * old)
+
+
+def test_norms_and_biases_can_learn_at_a_rate_of_their_own():
+    moved = []
+    for norm_rate in (1.0, 16.0):
+        model = tiny_net()
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        optimizer = DenseOptimizer(model, dataclasses.replace(SGD, momentum=0.0, norm_rate=norm_rate))
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step(learning_rate=0.01)
+        moved.append([old - new.detach() for new, old in zip(model.parameters(), before, strict=True)])
+    for plain, faster in zip(*moved, strict=True):
+        torch.testing.assert_close(faster, plain * (16 if plain.ndim == 1 else 1), rtol=1e-3, atol=1e-6)

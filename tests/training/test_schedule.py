@@ -2,7 +2,7 @@
 
 import pytest
 
-from convscope.training.schedule import learning_rate, plan
+from convscope.training.schedule import learning_rate, plan, span_of
 from convscope.types import Phase
 
 from .conftest import SGD, tiny_recipe
@@ -28,3 +28,8 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_nearly_zero():
 def test_constant_stays():
     (span,) = plan(tiny_recipe(SGD), steps_per_epoch=6)
     assert {learning_rate(span, step) for step in range(7)} == {0.05}
+
+
+def test_every_step_lies_in_its_span_and_what_follows_the_last_in_the_last():
+    spans = plan(tiny_recipe(Phase("adam", 0.1, steps=3), Phase("sgd", 0.1, steps=2)), steps_per_epoch=10)
+    assert [span_of(spans, step).number for step in range(7)] == [0, 0, 0, 1, 1, 1, 1]

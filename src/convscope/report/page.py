@@ -12,17 +12,19 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from convscope.paint import png_bytes
+from convscope.paint import nearly_square, png_bytes
 from convscope.report import charts
 from convscope.types import Picture
 
 HERE = Path(__file__).parent
+HIGH = 2.0  # times as high as wide: from there on a page shows a picture as two halves
 
 
 class Album:
     """Hands back what the page shows of each picture, and writes it as PNG where it has a folder for that.
 
-    The page holds the pictures themselves; with `linked` it names the files, which then need a folder.
+    The page holds the pictures themselves, high ones as two halves, which paper has room for beside each other; with
+    `linked` it names the files, which then need a folder.
     """
 
     def __init__(self, folder: Path | None, provenance: Mapping[str, str], *, linked: bool = False) -> None:
@@ -48,17 +50,42 @@ class Album:
         data = png_bytes(picture, scale=scale)
         if self.folder:
             (self.folder / f"{picture.name}.png").write_bytes(data)
-        width, height = (int.from_bytes(data[start : start + 4]) for start in (16, 20))  # from the PNG's header
-        source = self.source(f"{picture.name}.png", data)
-        shown = {"src": source, "width": width, "height": height, "picture": picture}
-        self.shown.append(shown)
+        shown = {**self._embedded(picture, data), "picture": picture}
+        if shown["height"] > HIGH * shown["width"] and not (self.linked and self.folder):
+            shown["halves"] = [self._embedded(half, png_bytes(half, scale=scale)) for half in halves(picture)]
+        self.shown += shown.get("halves", [shown])
         return shown
+
+    def _embedded(self, picture: Picture, data: bytes) -> dict[str, Any]:
+        """A PNG as the page names or holds it, with its size in pixels from its header."""
+        width, height = (int.from_bytes(data[start : start + 4]) for start in (16, 20))
+        return {"src": self.source(f"{picture.name}.png", data), "width": width, "height": height}
 
     def source(self, name: str, data: bytes) -> str:
         """The address of a picture: its file's, or one that holds it."""
         if self.linked and self.folder:
             return f"{self.folder.name}/{quote(name)}"
         return f"data:image/{name.rpartition('.')[2]};base64,{base64.b64encode(data).decode()}"
+
+
+def halves(picture: Picture) -> list[Picture]:
+    """The picture's upper and lower rows of tiles; what belongs together in pairs of rows stays together.
+
+    >>> from convscope.paint import image_picture
+    >>> import numpy as np
+    >>> [len(half.values) for half in halves(image_picture("a", "A", np.zeros((14, 3, 4, 4)), columns=1))]
+    [8, 6]
+    """
+    columns = picture.columns or nearly_square(len(picture.values))
+    pairs = -(-len(picture.values) // (2 * columns))
+    middle = 2 * columns * -(-pairs // 2)
+    parts = [slice(middle), slice(middle, None)] if pairs > 1 else [slice(None)]
+    return [
+        dataclasses.replace(
+            picture, values=picture.values[part], limits=picture.limits[part], captions=picture.captions[part]
+        )
+        for part in parts
+    ]
 
 
 def environment() -> Environment:
@@ -134,6 +161,7 @@ def phase_settings(phase: Mapping[str, Any]) -> str:
     unused = {"momentum", "nesterov"} if phase.get("optimizer") == "adam" else set[str]()
     unused |= {"warmup"} if phase.get("schedule") == "constant" else set()
     unused |= set() if phase.get("weight_decay") else {"decay_norms_and_biases"}
+    unused |= {key for key in ("norm_rate", "resolution") if phase.get(key) == 1}
     return settings({key: value for key, value in phase.items() if key not in unused})
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from convscope.data.augment import Draws, augment, epoch_draws, epoch_order
 from convscope.errors import DataError, UsageError
 from convscope.ranks import ALONE, Ranks
+from convscope.training.schedule import plan, span_of
 from convscope.types import Dataset, Recipe
 
 
@@ -35,6 +37,7 @@ class Batches:
             _check_labels(split.labels, len(dataset.class_names), part)
         self._share = ranks.share(self.batch_size)
         self.steps_per_epoch = self.count // self.batch_size
+        self._spans = plan(recipe, steps_per_epoch=self.steps_per_epoch)
         self._mean = torch.tensor(dataset.mean, device=device)
         self._std = torch.tensor(dataset.std, device=device)
 
@@ -43,8 +46,8 @@ class Batches:
         epoch, positions = self._place(step)
         return epoch_order(self.count, seed=self.recipe.seed, epoch=epoch, first=positions.start, last=positions.stop)
 
-    def stream(self, first: int, last: int) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
-        """For each step in [first, last) what the model is fed, (B, 3, H, W) float32, and its labels (B,)."""
+    def stream(self, first: int, last: int) -> Iterator[tuple[Float32[Tensor, "B 3 h w"], Int64[Tensor, " B"]]]:
+        """For each step in [first, last) what the model is fed, (B, 3, h, w) float32, and its labels (B,)."""
         steps = range(first, last)
         images = self.dataset.train.images.batches(self.indices(step) for step in steps)
         for step, batch in zip(steps, images, strict=True):
@@ -57,8 +60,8 @@ class Batches:
         first = batch * self.batch_size
         return epoch, slice(first + self._share.start, first + self._share.stop)
 
-    def _prepare(self, images: UInt8[Tensor, "B 3 H W"], step: int) -> Float32[Tensor, "B 3 H W"]:
-        """Augment and normalize uint8 images (B, 3, H, W) on the device."""
+    def _prepare(self, images: UInt8[Tensor, "B 3 H W"], step: int) -> Float32[Tensor, "B 3 h w"]:
+        """Augment, shrink and normalize uint8 images (B, 3, H, W) on the device."""
         epoch, positions = self._place(step)
         augmentation, size = self.recipe.augmentation, self.dataset.image_size
         draws = epoch_draws(
@@ -67,8 +70,21 @@ class Batches:
         draws = Draws(*(draw.to(self.device, non_blocking=True) for draw in draws))
         pixels = images.to(self.device, non_blocking=True).float() / 255
         pixels = augment(pixels, draws, cutout=augmentation.cutout, fill=self._mean)
+        pixels = shrink(pixels, span_of(self._spans, step).phase.resolution)
         normal = (pixels - self._mean[:, None, None]) / self._std[:, None, None]
         return normal.contiguous(memory_format=torch.channels_last)
+
+
+def shrink(images: Float32[Tensor, "B 3 H W"], resolution: float) -> Float32[Tensor, "B 3 h w"]:
+    """Images with sides of that share of theirs, smoothed as they shrink; at 1 as they are.
+
+    >>> shrink(torch.rand(2, 3, 32, 40), 0.75).shape
+    torch.Size([2, 3, 24, 30])
+    """
+    if resolution == 1:
+        return images
+    height, width = (max(1, round(side * resolution)) for side in images.shape[2:])
+    return F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
 
 
 def _check_labels(labels: Int64[Tensor, " N"], classes: int, part: str) -> None:

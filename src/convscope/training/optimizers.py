@@ -32,8 +32,8 @@ class DenseOptimizer:
             for parameter, axes in zip(self._parameters, self._axes, strict=True)
         ]
         groups = [
-            {"params": self._views[: len(matrices)], "weight_decay": phase.weight_decay},
-            {"params": self._views[len(matrices) :], "weight_decay": vectors_decay},
+            {"params": self._views[: len(matrices)], "weight_decay": phase.weight_decay, "times": 1.0},
+            {"params": self._views[len(matrices) :], "weight_decay": vectors_decay, "times": phase.norm_rate},
         ]
         groups = [group for group in groups if group["params"]]
         if phase.optimizer == "adam":
@@ -46,7 +46,7 @@ class DenseOptimizer:
     def step(self, *, learning_rate: float) -> None:
         """Move the weights by their gradients, and forget the gradients."""
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["times"]
         for parameter, view, axes in zip(self._parameters, self._views, self._axes, strict=True):
             view.grad = None if parameter.grad is None else parameter.grad.permute(axes).contiguous()
             parameter.grad = None

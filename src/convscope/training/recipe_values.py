@@ -124,6 +124,8 @@ def check_recipe(recipe: Recipe) -> None:
         _within(where + "momentum", phase.momentum, 0, 0.9999)
         _within(where + "weight_decay", phase.weight_decay, 0, 1)
         _within(where + "warmup", phase.warmup, 0, 1)
+        _within(where + "norm_rate", phase.norm_rate, 0, 1000)
+        _within(where + "resolution", phase.resolution, 0.1, 1)
         if phase.nesterov and (phase.optimizer != "sgd" or phase.momentum == 0):
             raise UsageError(f"{where}nesterov needs sgd with a momentum above 0")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from convscope.types import Phase, Recipe
@@ -30,6 +31,11 @@ def plan(recipe: Recipe, *, steps_per_epoch: int) -> list[Span]:
         spans.append(Span(index, phase, first, first + steps))
         first += steps
     return spans
+
+
+def span_of(spans: Sequence[Span], step: int) -> Span:
+    """The span in which the update number `step` of the run lies; past the end, the last one."""
+    return next((span for span in spans if step < span.last), spans[-1])
 
 
 def learning_rate(span: Span, step: int) -> float:
