@@ -58,9 +58,16 @@ def tiny_explorer(store: Path, **changes: Any) -> Explorer:
 
 
 @contextmanager
+def serving_explorer(explorer: Explorer) -> Generator[str]:
+    """A real server of the explorer; gives the address that it says."""
+    with serving_app(explorer.app, explorer.close, posts=POSTS) as address:
+        yield address
+    explorer.join()  # torch must not outlive Python
+
+
+@contextmanager
 def exploring(explorer: Explorer) -> Generator[httpx.Client]:
     """A client of a real server of the explorer."""
-    with serving_app(explorer.app, explorer.close, posts=POSTS) as address, opened(address) as client:
+    with serving_explorer(explorer) as address, opened(address) as client:
         client.headers["origin"] = str(client.base_url)
         yield client
-    explorer.join()

@@ -14,7 +14,6 @@ from threading import enumerate as enumerate_threads
 import pytest
 
 from convscope.errors import DataError
-from convscope.web import guard
 from convscope.web.explorer.doorway import POSTS, Doorway
 from convscope.web.explorer.ending import Closed, interrupt
 from convscope.web.explorer.explore import explore
@@ -23,11 +22,6 @@ from tests.web.tiny_explorer import tiny_explorer
 
 # The explorer's lanes are stopped wherever they are, also while a file is being opened.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "user_state_dir", lambda *_, **__: str(tmp_path / "state"))
 
 
 def test_the_page_is_there_at_once_and_the_rest_when_the_network_is_open(tmp_path: Path):

@@ -17,8 +17,7 @@ from convscope.film.patterns import follow_patterns
 from convscope.film.render import draw_film
 from convscope.training.folder import read_events
 from convscope.types import no_progress
-from convscope.web import guard
-from convscope.web.explorer import behind, films
+from convscope.web.explorer import films
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.routes import Explorer
 from tests.planted import KEPT, STEPS, plant_film, planted_filters, small
@@ -30,12 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("state")
+def quick_films(quick: None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
-        patch.setattr("convscope.methods.ascents.pattern_store.ROUNDS", (2, 3, 4))
-        patch.setattr(behind, "ROUNDS", (2, 3, 4))
         patch.setattr(film_patterns, "FIRST_STEPS", 4)
         patch.setattr(film_patterns, "STEPS", 2)
         yield
@@ -53,7 +48,7 @@ def filmed(run: Path) -> Explorer:
 
 
 @pytest.fixture(scope="module")
-def client(run: Path, quick: None) -> Iterator[httpx.Client]:
+def client(run: Path, quick_films: None) -> Iterator[httpx.Client]:
     with exploring(filmed(run)) as client:
         yield client
 

@@ -19,11 +19,10 @@ expect = pytest.importorskip("playwright.sync_api").expect
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from tests.web.browsed import PATIENCE, wait_until  # noqa: E402 - it needs playwright
+from tests.web.browsed import wait_until  # noqa: E402 - it needs playwright
 from tests.web.explorer.walked import go, opened  # noqa: E402
-from tests.web.served import serving_app  # noqa: E402
 from tests.web.strangers import INJECTIONS  # noqa: E402
-from tests.web.tiny_explorer import POSTS, tiny_explorer, tiny_network  # noqa: E402
+from tests.web.tiny_explorer import serving_explorer, tiny_explorer, tiny_network  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -50,19 +49,15 @@ def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     network = replace(network, model=model, class_names=NAMES, name=NAME)
     store = tmp_path_factory.mktemp("explored")
     explorer = tiny_explorer(store, network=network, dataset=None, images=images, arguments=[NAME])
-    with serving_app(explorer.app, explorer.close, posts=POSTS) as address:
+    with serving_explorer(explorer) as address:
         yield address
-    explorer.join()  # torch must not outlive Python
 
 
 @pytest.fixture(scope="module")
-def profile(browser: Any, address: str) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE)
-    context.add_init_script(SPY)
-    context.new_page().goto(address)
-    yield context
-    context.close()
+def profile(profile: Any) -> Any:
+    """The same, in which whatever runs is counted."""
+    profile.add_init_script(SPY)
+    return profile
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ from PIL import Image
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-from tests.web.browsed import PATIENCE, pixels, wait_until  # noqa: E402 - it needs playwright
+from tests.web.browsed import pixels, wait_until  # noqa: E402 - it needs playwright
 from tests.web.explorer.walked import click_cell, go, opened, wait_for_unit  # noqa: E402
-from tests.web.served import serving_app  # noqa: E402
-from tests.web.tiny_explorer import CLASSES, POSTS, tiny_dataset, tiny_explorer  # noqa: E402
+from tests.web.tiny_explorer import CLASSES, serving_explorer, tiny_dataset, tiny_explorer  # noqa: E402
 
 # The explorer's lanes are stopped wherever they are, also while a file is being opened.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -28,25 +27,8 @@ SCRIPT, ATTRIBUTE = CLASSES[1], CLASSES[2]
 @pytest.fixture(scope="module")
 def address(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     explorer = tiny_explorer(tmp_path_factory.mktemp("explored"))
-    with serving_app(explorer.app, explorer.close, posts=POSTS) as address:
+    with serving_explorer(explorer) as address:
         yield address
-    explorer.join()  # torch must not outlive Python
-
-
-@pytest.fixture(scope="module")
-def profile(browser: Any, address: str) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE)
-    context.new_page().goto(address)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(profile: Any, address: str) -> Iterator[Any]:
-    """A page that must stay clean."""
-    with opened(profile, address) as page:
-        yield page
 
 
 def test_walk_from_the_network_to_a_unit_and_back(page: Any) -> None:

@@ -23,7 +23,6 @@ from starlette.requests import Request
 from starlette.routing import Route
 from torch import nn
 
-from convscope.web import guard
 from convscope.web.explorer.answers import picture_answer
 from convscope.web.explorer.doorway import POSTS
 from convscope.web.explorer.routes import Explorer
@@ -45,14 +44,6 @@ from tests.web.tiny_explorer import tiny_explorer, tiny_network
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 OWN = {"origin": f"http://{HOST['host']}"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def own_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
-        yield
 
 
 @pytest.fixture(scope="module")

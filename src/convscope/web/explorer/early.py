@@ -26,7 +26,7 @@ def describe_early(run: Path, source: str) -> dict[str, Any]:
     try:
         config, events = read_config(run), read_events(run)
         kept = _kept(run)
-        if kept and kept["weights_sha256"] == newest_weights(events):
+        if kept and kept.get("weights_sha256") == newest_weights(events):
             return kept
         return _recorded(config, events, source)
     except (ConvscopeError, KeyError, TypeError, ValueError, AttributeError):  # run.json may be anybody's

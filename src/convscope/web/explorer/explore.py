@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
 from convscope.web.explorer.doorway import POSTS, Doorway
+from convscope.web.explorer.early import describe_early, keep_description
 from convscope.web.server import serve
 
 if TYPE_CHECKING:
@@ -56,9 +57,14 @@ def explore(
         store = run or user_cache_path("convscope", appauthor=False) / "explored" / weights_identity(network)[:16]
         words = arguments or [str(run or network.name)]
         explored = Explored(network, run, dataset, images=images, store=store, arguments=words)
+        if run:
+            keep_description(run, explored.description)
         return Explorer(explored, network, warn=warn)
 
-    doorway = Doorway(open_explorer)
+    def describe() -> dict[str, Any]:
+        return describe_early(run, (arguments or [str(run)])[0]) if run else {}
+
+    doorway = Doorway(open_explorer, describe)
     try:
         serve(
             doorway,

@@ -14,6 +14,7 @@ from convscope.relu_rules import RULES
 from convscope.training.folder import read_events
 from convscope.types import Dataset, Network
 from convscope.web.dashboard.run_answers import Missing
+from convscope.web.explorer.early import last_figures
 from convscope.web.explorer.images import Gallery
 from convscope.web.explorer.network import describe_layers, find_head
 
@@ -74,12 +75,9 @@ class Explored:
     def _figures(self) -> dict[str, float]:
         """The accuracies that the run's log tells last."""
         try:
-            events = read_events(self.run) if self.run else []
+            return last_figures(read_events(self.run)) if self.run else {}
         except ConvscopeError:
             return {}
-        keys = ("train_accuracy", "test_accuracy")
-        last = next((each.data for each in reversed(events) if each.data.get("test_accuracy") is not None), {})
-        return {key: last[key] for key in keys if key in last}
 
     def layer(self, name: str) -> str:
         """The dotted name of a layer that can be opened. Raises Missing."""

@@ -9,7 +9,7 @@ import { openImage } from "./image_view.js";
 import { openImages } from "./images_view.js";
 import { listenToKeys } from "./keys.js";
 import { openLayer } from "./layer_view.js";
-import { openNetwork } from "./network_view.js";
+import { openEarly, openNetwork } from "./network_view.js";
 import { showProgress } from "./progress.js";
 import { Router } from "./router.js";
 import { listen } from "./stream.js";
@@ -18,6 +18,8 @@ import { acceptDrops } from "./uploads.js";
 const SIZES = { small: 64, tile: 96, medium: 192, large: 288 }; // pixels on the screen
 
 const goTo = (hash) => (location.hash = hash);
+const router = new Router(viewOf, show);
+const context = { goTo, replace: (hash) => router.replace(hash) }; // what every view is given, with the network and its layers by name
 let shown = null;
 let opened = "";
 let wentBack = false;
@@ -26,23 +28,20 @@ const positions = new Map();
 const left = new Map(); // by view, the link that was opened last
 
 async function start() {
+  const whole = ask("/api/network");
+  whole.catch(() => {}); // until it is waited for
+  const early = await ask("/api/early").catch(() => ({}));
+  if (early.name != null) use(early);
   let network;
   try {
-    network = await ask("/api/network");
+    network = await whole;
   } catch (error) {
     const refusal = "The server does not know this page: open the address that convscope explore printed.";
     find("main").replaceChildren();
     sayOrHide(find("trouble"), error.status === 403 ? refusal : error.message);
     return;
   }
-  const layers = new Map(network.layers.map((layer) => [layer.name, layer]));
-  for (const layer of network.layers) if (layer.alias && !layers.has(layer.alias)) layers.set(layer.alias, layer);
-  const context = { network, goTo, layerOf: (name) => layers.get(name), replace: (hash) => router.replace(hash) };
-  const router = new Router((route) => viewOf(route, context), show);
-  find("classes-link").hidden = !network.classes.length;
-  setSizes(network.input_size[1]);
-  history.scrollRestoration = "manual";
-  router.start();
+  if (JSON.stringify(network) !== JSON.stringify(early)) use(network);
   listenToKeys(goTo);
   acceptDrops(goTo, (words) => sayOrHide(find("trouble"), words));
   listen({
@@ -55,6 +54,17 @@ async function start() {
   });
 }
 
+/** Shows this network: first as it was left or as its run's record has it, then as it is. */
+function use(network) {
+  const layers = new Map(network.layers.map((layer) => [layer.name, layer]));
+  for (const layer of network.layers) if (layer.alias && !layers.has(layer.alias)) layers.set(layer.alias, layer);
+  Object.assign(context, { network, layerOf: (name) => layers.get(name) });
+  find("classes-link").hidden = !network.classes.length;
+  setSizes(network.input_size[1]);
+  history.scrollRestoration = "manual";
+  router.open();
+}
+
 /** Shows images in whole multiples of their pixels, as near to these sizes as that goes, so that all are equally large. */
 function setSizes(across) {
   const style = document.documentElement.style;
@@ -64,11 +74,12 @@ function setSizes(across) {
 }
 
 /** The view that an address names: {name, key, open, crumbs}. */
-function viewOf(route, context) {
+function viewOf(route) {
   const [what, name, , number] = route.parts;
   const layer = (crumb) => [crumb, places.layer(name)];
   const { network } = context;
   const root = [network.name, places.network()];
+  if (network.opening) return { tab: "network", key: "opening", crumbs: [root], open: () => openEarly(context) };
   if (what === "layer" && number != null) {
     return { tab: "network", key: `channel ${name} ${number}`, crumbs: [root, layer(name), `channel ${number}`], open: (given) => openChannel(context, given) };
   }

@@ -32,11 +32,18 @@ export function openNetwork({ network }) {
   };
 }
 
+/** What is known of a network before it is open. */
+export function openEarly({ network }) {
+  const waiting = element("p", { class: "waiting note" }, "Opening the network: its layers and images come in some seconds.");
+  const known = network.classes.length ? element("ol", { class: "flow" }, outputs(network.classes)) : null;
+  return { node: element("article", { class: "network" }, heading(network), waiting, known), title: network.name };
+}
+
 function heading({ name, source, dataset, parameters, figures, weights_sha256: weights, classes }) {
   const facts = [
     ["test accuracy", figures.test_accuracy == null ? null : percent(figures.test_accuracy)],
     ["train accuracy", figures.train_accuracy == null ? null : percent(figures.train_accuracy)],
-    ["parameters", thousands(parameters)],
+    ["parameters", parameters == null ? null : thousands(parameters)],
     ["dataset", dataset?.name],
     ["test images", dataset && thousands(dataset.test)],
     ["classes", classes.length ? thousands(classes.length) : null],

@@ -16,8 +16,11 @@ export class Router {
     this.#show = show;
   }
 
-  start() {
-    addEventListener("hashchange", () => this.follow());
+  /** Opens the view of the address, anew where it is open already. */
+  open() {
+    this.#view?.close?.();
+    this.#view = null;
+    globalThis.onhashchange = () => this.follow();
     this.follow();
   }
 

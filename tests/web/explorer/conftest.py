@@ -1,0 +1,51 @@
+"""What the tests of the explorer share: a secret of their own, quick patterns, and a page in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from convscope.web import guard
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The secret of the servers that tests start, which is not the user's."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[None]:
+    """Patterns are drawn in few steps."""
+    from convscope.web.explorer import behind
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convscope.methods.ascents.pattern_store.ROUNDS", (2, 3, 4))
+        patch.setattr(behind, "ROUNDS", (2, 3, 4))
+        yield
+
+
+@pytest.fixture(scope="module")
+def profile(browser: Any, address: str) -> Iterator[Any]:
+    """A profile of the browser that knows the explorer at the module's address."""
+    from tests.web.browsed import PATIENCE
+
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    context.new_page().goto(address)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(profile: Any, address: str) -> Iterator[Any]:
+    """A page that must stay clean."""
+    from tests.web.explorer.walked import opened
+
+    with opened(profile, address) as page:
+        yield page
