@@ -196,7 +196,7 @@ def test_one_recipe_and_one_seed_is_an_ordinary_run(tmp_path, capsys):
 
 
 MISTAKES = [
-    (["--recipe", "sgd", "--recipe", "fast"], "the recipes differ in model (sgd resnet18-7x7, fast resnet10-narrow)"),
+    (["--recipe", "sgd", "--recipe", "fast"], "the recipes differ in model (sgd resnet18-7x7, fast vgg7)"),
     (["--recipe", "sgd", "--recipe", "sgd"], 'two recipes are called "sgd"'),
     (
         ["--recipe", "adam", "--recipe", "adam-then-sgd", "--epochs", "3"],

@@ -24,6 +24,9 @@ MODELS: Table[Entry] = Table(
         "resnet10-narrow": Entry(
             "convscope.models.resnet:resnet10_narrow", "5×5 stem, one block a stage, widths 32 to 256: for CPUs"
         ),
+        "vgg7": Entry(
+            "convscope.models.vgg:vgg7", "5×5 stem and six 3×3 convolutions without shortcuts: the soonest on CPUs"
+        ),
         "resnet8": Entry("convscope.models.resnet:resnet8", "three thin stages: for tests and laptops"),
     },
 )
