@@ -15,6 +15,7 @@ import convscope as cs
 from convscope import errors
 from convscope.cli import app
 from convscope.data import DATASETS
+from convscope.examples import examples_of
 from convscope.loggers import LOGGERS
 from convscope.methods import METHODS
 from convscope.models import MODELS
@@ -26,10 +27,14 @@ WIDE = 90  # characters; longer signatures take a line for each parameter
 
 
 def commands() -> str:
-    """Every command with its arguments and flags."""
+    """Every command with its arguments, flags and examples."""
     text = app.generate_docs(heading_level=1, max_heading_level=2)
     text = re.sub(r"## Table of Contents\n.*?(?=\n[^\s-])", "", text, flags=re.DOTALL)
-    return re.sub(r"^# .*", "# Commands", text, count=1)
+    text = re.sub(r"^# .*", "# Commands", text, count=1)
+    sections = re.split(r"(?m)^(?=## convscope )", text)
+    names = ["", *(section.partition("\n")[0].removeprefix("## convscope ") for section in sections[1:])]
+    ended = (f"{section.rstrip()}\n\n{examples_of(name)}" for name, section in zip(names, sections, strict=True))
+    return "\n\n".join(ended)
 
 
 def python() -> str:

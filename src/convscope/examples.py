@@ -116,10 +116,12 @@ EXAMPLES: Mapping[str, Mapping[str, str]] = {
 
 
 def examples_of(command: str) -> str:
-    """The examples at the end of a command's help, or of the whole, each with what comes of it; empty for none.
+    """The examples of a command, or of the whole, as Markdown for the end of its help; empty where there are none.
 
-    >>> examples_of("watch").splitlines()[2:4]
-    ['  convscope watch', '      every run under runs/, running or finished']
+    >>> print(examples_of("datasets"))
+    Examples:
+    <BLANKLINE>
+    * `convscope datasets`: names for run and train
     """
-    lines = [line for typed, what in EXAMPLES.get(command, {}).items() for line in (f"  {typed}", f"      {what}")]
-    return "\n".join(["Examples", "", *lines]) if lines else ""
+    lines = [f"* `{typed}`: {what}" for typed, what in EXAMPLES.get(command, {}).items()]
+    return "\n".join(["Examples:", "", *lines]) if lines else ""

@@ -26,6 +26,12 @@ def desk(first_run, tmp_path, monkeypatch) -> Path:
     shutil.copytree(first_run, tmp_path / "runs" / "first")
     colours = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(colours).save(tmp_path / "cat.png")
+    for number, name in enumerate(
+        ("train/cat/1", "train/cat/2", "train/dog/1", "train/dog/2", "test/cat/1", "test/dog/1")
+    ):
+        photograph = tmp_path / "photos" / f"{name}.png"
+        photograph.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(colours, number, axis=2)).save(photograph)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)

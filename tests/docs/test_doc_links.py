@@ -15,6 +15,7 @@ from reference import PAGES as REFERENCE
 
 MADE = {ROOT / "docs" / "reference" / f"{name}.md" for name in REFERENCE}
 MADE |= {ROOT / "docs" / name for name in ("contributing.md", "changes.md")}
+MADE |= {ROOT / "docs" / "examples" / f"{path.stem}.md" for path in (ROOT / "examples").glob("*.ipynb")}
 SECTIONS = ["Draw it", "What it computes", "How to read it", "How it misleads"]
 
 
@@ -42,6 +43,15 @@ def test_relative_links_lead_somewhere(page: Path):
 def test_links_out_are_of_papers_and_this_project():
     found = {link.split("/")[2] for page in PAGES for link in links(page) if link.startswith("http")}
     assert found <= {"arxiv.org", "doi.org"}
+
+
+def test_every_notebook_is_linked_from_the_front_page():
+    front = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    names = [path.stem for path in (ROOT / "examples").glob("*.ipynb")]
+    assert len(names) >= 4
+    assert [
+        name for name in names if f"(examples/{name}.md)" not in front or f"\nexamples/{name}\n" not in front
+    ] == []
 
 
 @pytest.mark.parametrize("name", METHODS.own)
