@@ -136,10 +136,11 @@ def test_nothing_is_downloaded_but_on_request(monkeypatch):
         DataError, match="huggingface:someone/net cannot be had: OSError: We couldn't connect to the hub"
     ):
         zoo_network("huggingface:someone/net", weights="pretrained")
-    assert asked[0] | {"dtype": None} == {
+    assert asked[0] == {
         "use_safetensors": True,
         "output_loading_info": True,
-        "dtype": None,
+        "dtype": torch.float32,
+        "attn_implementation": "eager",
         "local_files_only": False,
         "trust_remote_code": False,
     }

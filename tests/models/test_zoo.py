@@ -112,7 +112,8 @@ def nets_of_mine(tmp_path, monkeypatch):
 
 def test_a_function_in_the_current_folder_gives_a_network_or_a_model(nets_of_mine, said):
     path = list(sys.path)
-    assert zoo_network("nets_of_mine:whole").input_size == (9, 11)
+    whole = zoo_network("nets_of_mine:whole")
+    assert (whole.input_size, whole.name) == ((9, 11), "mine")
     fed = {"image_size": 20, "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
     bare = zoo_network("nets_of_mine:bare", **fed, say=said.append)
     assert (bare.input_size, bare.mean, bare.std) == ((20, 20), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))

@@ -20,6 +20,9 @@ from convscope.errors import CheckpointError, ConvscopeError, DataError, UsageEr
 from convscope.models.feed import Feed, package
 
 SAFE = {"trust_remote_code": False}
+PLAIN: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager"}
+"""A configuration may name others, and for attention even kernels of the hub, which are code."""
+
 GREYS = 0, 255  # black and white; what a preprocessor makes of them tells mean and deviation
 UNNAMED = "LABEL_"  # how transformers calls classes that nobody named
 
@@ -62,7 +65,7 @@ def huggingface_model(place: str, class_count: int | None, *, pretrained: bool) 
                 place,
                 use_safetensors=True,
                 output_loading_info=True,
-                dtype=torch.float32,
+                **PLAIN,
                 **_where(place, pretrained=True),
             )
             if missing := sorted(map(str, report["missing_keys"])):
@@ -97,7 +100,7 @@ def _from_config(transformers: Any, config: Any, class_count: int | None) -> nn.
     """A classifier with random weights."""
     if class_count is not None and class_count != config.num_labels:
         config.num_labels = class_count
-    return transformers.AutoModelForImageClassification.from_config(config, dtype=torch.float32, **SAFE)
+    return transformers.AutoModelForImageClassification.from_config(config, **PLAIN, **SAFE)
 
 
 def _config(transformers: Any, place: str, *, pretrained: bool) -> Any:

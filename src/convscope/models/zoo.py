@@ -58,7 +58,7 @@ def zoo_network(
     weights = weights or default_weights(name)
     notes: list[str] = []  # said of a network that came about
     with seeded(seed):
-        model, known = _made(name, pretrained=weights == PRETRAINED)
+        model, known, called = _made(name, pretrained=weights == PRETRAINED)
     if weights and weights != PRETRAINED:
         notes += _load(model, Path(weights))
     elif not weights and is_library(name):
@@ -75,26 +75,26 @@ def zoo_network(
     model.eval()
     scores = check_size(model, name, size, channels=len(mean), flag="--input-size")
     classes = scores.shape[1] if scores.ndim == 2 else 0
-    network = Network(model, mean, std, size, _class_names(name, classes, class_names, known, notes), name)
+    network = Network(model, mean, std, size, _class_names(name, classes, class_names, known, notes), called)
     for note in notes:
         say(note)
     return network
 
 
-def _made(name: str, *, pretrained: bool) -> tuple[nn.Module, Feed]:
-    """The model with the classes of its source, and what is known of how it is fed."""
+def _made(name: str, *, pretrained: bool) -> tuple[nn.Module, Feed, str]:
+    """The model with the classes of its source, what is known of how it is fed, and what it is called."""
     if name in MODELS:
         if pretrained:
             raise UsageError(f"--weights pretrained is for networks of libraries; {name} is trained by convscope run")
-        return MODELS[name].load()(class_count=10), STANDARD
+        return MODELS[name].load()(class_count=10), STANDARD, name
     if is_library(name):
-        return library_model(name, None, pretrained=pretrained), library_feed(name, pretrained=pretrained)
+        return library_model(name, None, pretrained=pretrained), library_feed(name, pretrained=pretrained), name
     if not is_factory(name):
         raise UsageError(f'no network "{name}"; allowed: {FORMS}, or one of convscope models')
     made = call_factory(name)
     if pretrained:
         raise UsageError(f"--weights pretrained is for networks of libraries; let {name} load its own")
-    return _parts(made)
+    return *_parts(made), made.name if isinstance(made, Network) else name
 
 
 def _parts(made: nn.Module | Network) -> tuple[nn.Module, Feed]:
@@ -183,7 +183,10 @@ def feed_of(name: str, *, pretrained: bool = False) -> Feed:
     """What is known of how the network of that name is fed; of ours nothing, since a training decides it."""
     if name in MODELS:
         return Feed()
-    return library_feed(name, pretrained=pretrained) if is_library(name) else _parts(call_factory(name))[1]
+    if is_library(name):
+        return library_feed(name, pretrained=pretrained)
+    with seeded(0):  # it may draw weights
+        return _parts(call_factory(name))[1]
 
 
 def other_model(name: str, class_count: int) -> nn.Module:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval
-from convscope.models import MODELS, build_model
+from convscope.models import MODELS, build_model, seeded
 from convscope.models.weights import head_name, load_weights, read_weights
 from convscope.models.zoo import PRETRAINED, check_size, is_factory, library_feed, library_model
 from convscope.training.run import Run, Say, open_run
@@ -32,9 +32,9 @@ def initial_model(
         tensors, same_classes = _given(recipe.model, weights, dataset.class_names, say=say)
         unused = load_weights(model, tensors, source=weights, keep_head=same_classes)
         told = f"weights from {weights}; not used: {', '.join(unused) if unused else 'none, all fit'}"
-        head = head_name(model)
-        anew = f"; the head {head} begins anew, for {classes:,} classes"
-        say(told + (anew if any(name.startswith(f"{head}.") for name in unused) else ""))
+        if model.state_dict().keys() & set(unused):  # what the model has and did not take is its head
+            told += f"; the head {head_name(model)} begins anew, for {classes:,} classes"
+        say(told)
     elif recipe.freeze and not is_factory(recipe.model):
         raise UsageError("--train head needs features that are there already: it needs --weights FILE|RUN")
     return model
@@ -44,7 +44,8 @@ def _given(name: str, weights: str, class_names: tuple[str, ...], *, say: Say) -
     """The weights by name, and whether their head may be for the same classes: a file does not tell."""
     if weights == PRETRAINED:
         known = library_feed(name, pretrained=True).class_names
-        return library_model(name, None, pretrained=True).state_dict(), known == class_names
+        with seeded(0):  # it draws weights before it has others
+            return library_model(name, None, pretrained=True).state_dict(), known == class_names
     if Path(weights).is_dir():
         donor = open_run(weights).network(say=say)
         return donor.model.state_dict(), donor.class_names == class_names
@@ -52,7 +53,11 @@ def _given(name: str, weights: str, class_names: tuple[str, ...], *, say: Say) -
 
 
 def _check_fits(model: nn.Module, name: str, dataset: Dataset) -> None:
-    """Raise UsageError where somebody else's network does not give a score for each class of the images."""
+    """Raise UsageError where somebody else's network does not give a score for each class of the images.
+
+    Raises CheckpointError for one without a linear layer, of which nobody knows what its head is.
+    """
+    head_name(model)
     wanted = (1, len(dataset.class_names))
     with frozen_eval(model):
         scores = check_size(model, name, dataset.image_size, channels=len(dataset.mean), flag="--image-size")
