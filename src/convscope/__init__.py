@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.data import load_dataset as load_dataset
     from convscope.errors import ConvscopeError as ConvscopeError
+    from convscope.exports.network_file import export_network as export_network
     from convscope.methods.ascents.maximize_all import drawn_picture as drawn_picture
     from convscope.methods.ascents.maximize_all import maximize_within as maximize_within
     from convscope.methods.attribute import attribute as attribute
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from convscope.models import build_model as build_model
     from convscope.models.zoo import zoo_network as zoo_network
     from convscope.paint import save_png as save_png
+    from convscope.picture_files import save_picture as save_picture
     from convscope.report.live_curves import live_curves as live_curves
     from convscope.report.report import write_report as write_report
     from convscope.training.loop import train as train
@@ -72,7 +74,9 @@ _PLACES = {
     "dream": "convscope.methods.dream",
     "Picture": "convscope.types",
     "save_png": "convscope.paint",
+    "save_picture": "convscope.picture_files",
     "write_report": "convscope.report.report",
+    "export_network": "convscope.exports.network_file",
     "ConvscopeError": "convscope.errors",
 }
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 import traceback
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 from convscope import __version__
 from convscope.comparison import compare_runs, train_recipes
+from convscope.completion import completion_command
 from convscope.console import print_address, say
-from convscope.errors import ConvscopeError, DataError, ResourceError, UsageError, is_out_of_memory
+from convscope.endings import explain
+from convscope.errors import DataError, UsageError
+from convscope.examples import examples_of
 from convscope.flags import (
     DEFAULT_DATA,
     DEFAULT_OUTPUT,
@@ -30,12 +31,14 @@ from convscope.flags import (
 from convscope.jobs import print_run, read_dataset, resume_training
 from convscope.listings import LISTINGS
 from convscope.methods import METHODS
-from convscope.stop_signals import exit_code, told_as_interrupts
+from convscope.stop_signals import told_as_interrupts
 from convscope.subject import draw_film, explore_network
+from convscope.transfers import TRANSFERS
 
 app = App(
     name="convscope",
     help="Train a convolutional network and see what it learned. With --debug, an error shows where it arose.",
+    help_epilogue=examples_of(""),
     version=__version__,
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,  # it is told, as all that ends a command
@@ -237,23 +240,18 @@ def film(
 
 
 for name, entry in METHODS.items():
-    app.command(f"convscope.commands:{name}", name=name, help=f"Draw {entry.summary}.")
+    told = {"help": f"Draw {entry.summary}.", "help_epilogue": examples_of(name)}
+    app.command(f"convscope.commands:{name}", name=name, **told)
 
+for name, transfer in TRANSFERS.items():
+    app.command(transfer, name=name)
 
-for listing in LISTINGS:
-    app.command(listing)
+for command in (*LISTINGS, completion_command(app)):
+    app.command(command)
 
-DISK_ERRORS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.EISDIR,
-    errno.EFBIG,
-}
-"""What a disk answers where an error names no file."""
+for name in app:
+    if name not in METHODS and not name.startswith("-"):
+        app[name].help_epilogue = examples_of(name)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -266,34 +264,4 @@ def main(arguments: list[str] | None = None) -> None:
         except (Exception, KeyboardInterrupt) as error:
             if debug:
                 traceback.print_exc()
-            sys.exit(_explain(error))
-
-
-def _help(error: CycloptsError) -> str:
-    """The command whose help lists what is allowed."""
-    return " ".join(["convscope", *(error.command_chain or ()), "--help"])
-
-
-def _explain(error: BaseException) -> int:
-    """Say on standard error what went wrong, in one line; the exit code."""
-    if isinstance(error, KeyboardInterrupt):
-        message, code = "stopped; what was saved stands", exit_code(error)
-    elif is_out_of_memory(error):
-        message = "out of memory; close other programs, or use smaller images or batches (--set batch_size=VALUE)"
-        code = ResourceError.exit_code
-    elif isinstance(error, OSError) and (error.filename or error.errno in DISK_ERRORS):
-        place = f" {error.filename}" if error.filename else ""
-        message, code = (
-            f"cannot read or write{place}: {error.strerror}; what was saved before stands",
-            ResourceError.exit_code,
-        )
-    elif isinstance(error, ConvscopeError):
-        message, code = str(error), error.exit_code
-    elif isinstance(error, CycloptsError):
-        message, code = f"{' '.join(str(error).split())} See: {_help(error)}", 2
-    else:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        message, code = f"unforeseen {reason}; please report it, with what --debug shows", 1
-    rank = os.environ.get("RANK", "0")
-    say(f"convscope: {message}" if rank == "0" else f"convscope: rank {rank}: {message}")
-    return code
+            sys.exit(explain(error))

@@ -19,7 +19,9 @@ from convscope.console import print_results, show_work
 from convscope.errors import Interrupted, UsageError
 from convscope.flags import DEFAULT_DATA, DEFAULT_OUTPUT, DEFAULT_SUBJECT, DataFlags, Output, SubjectFlags
 from convscope.methods import METHODS
-from convscope.subject import Subject, maximize_all, open_subject, save_picture
+from convscope.picture_files import check_picture_name
+from convscope.signatures import read_signature
+from convscope.subject import Subject, keep_picture, maximize_all, open_subject
 from convscope.tables import look_up
 
 WITH_BUDGET = ("budget", "layer", "dataset", "seed", "subject", "data", "output")
@@ -36,7 +38,8 @@ HELP = {
     "dataset": "The images to look through (see: convscope datasets); otherwise those that the run was trained on.",
     "budget": "Instead of one picture, every channel of every layer (or of --layer) for about this long, such as 10m;"
     " called again, it goes on, at first with what is missing and then in finer steps.",
-    "out": "The PNG to write; otherwise one in the run's pictures/, or in pictures/.",
+    "out": "The file to write: .png, or its numbers as .npz, .npy, .safetensors or .json; otherwise a .png in the"
+    " run's pictures/, or in pictures/.",
 }
 
 
@@ -49,9 +52,10 @@ def __getattr__(name: str) -> Callable[..., None]:
 
 def method_command(name: str) -> Callable[..., None]:
     """A function that draws the method's picture, with a signature and a docstring that cyclopts turns into flags."""
-    method = look_up(METHODS, name, kind="method").load()
-    needs, knobs = _parameters(method)
-    docs = parse(inspect.getdoc(method) or "", style=DocstringStyle.NUMPYDOC)
+    parameters, written = read_signature(look_up(METHODS, name, kind="method"), without=("network", *GIVEN))
+    needs = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    knobs = [each for each in parameters if each.kind is each.KEYWORD_ONLY]
+    docs = parse(written, style=DocstringStyle.NUMPYDOC)
     told = {each.arg_name: " ".join((each.description or "").split()) for each in docs.params}
 
     def draw(network: str, /, **values: Any) -> None:
@@ -89,13 +93,6 @@ def method_command(name: str) -> Callable[..., None]:
     return draw
 
 
-def _parameters(method: Callable[..., Any]) -> tuple[list[str], list[inspect.Parameter]]:
-    """The method's needs but the network, by name, and its knobs."""
-    parameters = inspect.signature(method, eval_str=True).parameters.values()
-    needs = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD and each.name != "network"]
-    return needs, [each for each in parameters if each.kind is each.KEYWORD_ONLY and each.name not in GIVEN]
-
-
 def _flag_type(annotation: Any) -> Any:
     """A knob's type as a flag: tensors, which only Python can give, left out of a union."""
     members = typing.get_args(annotation)
@@ -112,8 +109,8 @@ def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dic
 
     output: Output = values.get("output", DEFAULT_OUTPUT)
     out: Path | None = values.get("out")
-    if out and out.suffix.lower() != ".png":  # told before anything is drawn
-        raise UsageError(f"--out {out}; allowed: a name that ends in .png")
+    if out:  # told before anything is drawn
+        check_picture_name(out)
     subject = open_subject(place, values.get("subject", DEFAULT_SUBJECT))
     if values.get("budget"):
         if unused := [f"--{key.replace('_', '-')}" for key in values if key not in WITH_BUDGET]:
@@ -137,7 +134,7 @@ def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dic
         return
     if "image" in needs:
         picture = replace(picture, name=f"{picture.name}-image-{Path(values.get('image', '0')).stem}")
-    path = save_picture(subject, picture, out)
+    path = keep_picture(subject, picture, out)
     print_results({"picture": str(path), **picture.numbers}, as_json=output.json)
     if picture.numbers.get("interrupted"):
         raise Interrupted(f"stopped; what was drawn until then is {path}")

@@ -79,6 +79,20 @@ def move_synced(unfinished: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
+@contextmanager
+def whole_file(path: Path) -> Generator[Path]:
+    """A place beside `path` for the block to write a file to; it becomes `path` once it is whole, and goes otherwise.
+
+    Raises OSError.
+    """
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        yield unfinished
+        move_synced(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def to_json(values: Any) -> bytes:
     """Indented UTF-8 JSON; NaN is refused, since it is not JSON."""
     return (json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from unittest import mock
 
-from tests.faults import hostile_archives, hostile_weights
+from tests.faults import hostile_archives, hostile_runs, hostile_weights
 from tests.faults.harness import Tally, complaints
 from tests.faults.payloads import has_run
 
@@ -57,6 +57,8 @@ def trials(dice: random.Random, place: Path) -> list[tuple[str, str, Callable[[]
                 ),
             )
         )
+    for name, content in hostile_runs.runs(dice):
+        found.append(("runs", name, lambda content=content: hostile_runs.fault_of(content, place)))
     for pt, files in ((False, hostile_weights.safetensors(dice)), (True, hostile_weights.pickled(dice))):
         for name, content in files:
             found.append(
@@ -73,9 +75,8 @@ def soak(folder: Path, *, count: int = 1000, seed: int = 0) -> Tally:
     """Open all of them, or so many."""
     tally = Tally("hostile archives and weights")
     with sandbox(folder) as place:
-        tally.count(
-            "sound ones are taken", hostile_archives.fault_of_sound(place) or hostile_weights.fault_of_sound(place)
-        )
+        houses = (hostile_archives, hostile_runs, hostile_weights)
+        tally.count("sound ones are taken", "".join(house.fault_of_sound(place) for house in houses))
         outside = files_outside(folder)
         slowest, before = 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for kind, name, fault_of in trials(random.Random(seed), place)[:count]:

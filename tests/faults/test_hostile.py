@@ -4,7 +4,7 @@ import pickle
 import random
 
 from tests.faults.harness import Tally
-from tests.faults.hostile import files_outside, hostile_archives, hostile_weights, sandbox, trials
+from tests.faults.hostile import files_outside, hostile_archives, hostile_runs, hostile_weights, sandbox, trials
 from tests.faults.payloads import CallsSystem, has_run
 
 SLOW = ("bomb", "390 MB", "half a million")
@@ -13,6 +13,7 @@ SLOW = ("bomb", "390 MB", "half a million")
 def test_hostile_files_are_refused_and_do_nothing(tmp_path):
     with sandbox(tmp_path) as place:
         assert hostile_archives.fault_of_sound(place) == ""
+        assert hostile_runs.fault_of_sound(place) == ""
         assert hostile_weights.fault_of_sound(place) == ""
         outside = files_outside(tmp_path)
         tally = Tally("hostile")

@@ -14,8 +14,8 @@ import httpx
 from starlette.applications import Starlette
 
 from convscope.training.folder import EventLog
+from convscope.training.log_parts import AXES, MEASURED
 from convscope.types import Event
-from convscope.web.dashboard.log_parts import AXES, MEASURED
 from convscope.web.dashboard.routes import Dashboard
 from convscope.web.server import serve
 

@@ -1,17 +1,27 @@
-"""Named files out of a tar archive that nobody has to trust: nothing is unpacked, nothing else is read."""
+"""Files out of a tar archive that nobody has to trust: those that are named are read, or all are written, checked."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
+import os
 import tarfile
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol, runtime_checkable
 
+from convscope.data.printable import printable
 from convscope.data.tar_headers import Member
+from convscope.durable import refusal_told, sync_folder
 from convscope.errors import DataError
 
 WHOLE_ARCHIVE = 400_000_000  # bytes unpacked; the largest official archive has 185 million
+MOST_FILES = 100_000  # written out of one archive
+PART = 1 << 20  # bytes written at a time
+LONGEST_NAME = 200  # bytes of each of its parts; file systems take 255
 
 
 def read_members(archive: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
@@ -23,27 +33,117 @@ def read_members(archive: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
     WHOLE_ARCHIVE bytes.
     """
     found: dict[str, bytes] = {}
+    with _broken_told(archive, ".tar.gz"), _Capped(archive) as unpacked, _opened(unpacked) as tar:
+        for member in tar:
+            if member.name not in wanted:
+                continue
+            content = _plain_content(tar, member, archive)
+            if member.name in found:
+                raise DataError(f"archive {archive}: {member.name} comes twice")
+            if member.size > wanted[member.name]:
+                raise DataError(
+                    f"archive {archive}: {member.name} has {member.size:,} bytes, "
+                    f"at most {wanted[member.name]:,} are allowed"
+                )
+            found[member.name] = content.read()
+    return found
+
+
+def unpack_files(archive: Path, folder: Path, *, endings: Collection[str]) -> dict[str, str]:
+    """Write every file of a plain .tar into an empty folder, and wait for the disk; the SHA-256 of each, by name.
+
+    A name is taken where it is plain (see is_plain_name) and has one of the endings; folders are made as names need
+    them. Raises DataError for an archive that is broken, packed or of more than MOST_FILES, any other name, a link,
+    a device, a file with holes, and a name that comes twice; ResourceError where the disk refuses. What was written
+    until then is the caller's to remove: it lies in the folder and nowhere else.
+    """
+    sums: dict[str, str] = {}
+    with _broken_told(archive, "a plain .tar"), archive.open("rb") as file, _opened(file) as tar:
+        for member in tar:
+            name = printable(member.name)
+            if member.isdir():
+                continue
+            content = _plain_content(tar, member, archive)
+            if not is_plain_name(member.name) or not member.name.endswith(tuple(endings)):
+                raise DataError(f"archive {archive} holds {name}, which is not unpacked")
+            target = folder / member.name
+            if target.exists() or any(str(above) in sums for above in PurePosixPath(member.name).parents):
+                raise DataError(f"archive {archive}: {name} comes twice")
+            if len(sums) == MOST_FILES:
+                raise DataError(f"archive {archive} holds more than {MOST_FILES:,} files")
+            sums[member.name] = _write(content, target)
+    for place in {folder / above for name in sums for above in PurePosixPath(name).parents}:
+        sync_folder(place)
+    return sums
+
+
+def is_plain_name(name: str) -> bool:
+    r"""Whether a name leads to a file below the folder that it is taken from, on any system, and hides nothing.
+
+    >>> [is_plain_name(name) for name in ("film/film.json", "../x", "/x", "a//b", ".lock", "C:\\x", "a\nb")]
+    [True, False, False, False, False, False, False]
+    """
+    parts = name.split("/") if name.isprintable() else [""]
+    return all(
+        part and part[0] != "." and part[-1] not in ". " and _ALONE.isdisjoint(part) for part in parts
+    ) and all(len(part.encode()) <= LONGEST_NAME for part in parts)
+
+
+_ALONE = frozenset('\\:*?"<>|')
+"""What some system gives a meaning of its own in a name."""
+
+
+@runtime_checkable
+class _Content(Protocol):
+    """What a member holds, read from its beginning."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def _write(content: _Content, target: Path) -> str:
+    """Write a new file from an archive, and wait for the disk; its SHA-256. Raises ResourceError."""
+    digest = hashlib.sha256()
+    with _refusal_told(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = target.open("xb")
+    with file:
+        while part := content.read(PART):
+            digest.update(part)
+            with _refusal_told(target):
+                file.write(part)
+        with _refusal_told(target):
+            file.flush()
+            os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _refusal_told(target: Path) -> AbstractContextManager[None]:
+    return refusal_told(f"write {target}", "make room, or name another place with --out")
+
+
+def _plain_content(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -> _Content:
+    """What a member holds. Raises DataError unless it is a plain file."""
+    holes = member.sparse is not None  # pyright: ignore[reportAttributeAccessIssue] - it is not in typeshed
+    content = None if holes or member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) else tar.extractfile(member)
+    if content is None:
+        raise DataError(f"archive {archive}: {printable(member.name)} is a link or a device, not a plain file")
+    return content
+
+
+def _opened(file: io.BufferedIOBase) -> tarfile.TarFile:
+    """The archive, read from its beginning to its end and never back."""
+    return tarfile.open(fileobj=file, mode="r|", tarinfo=Member)
+
+
+@contextmanager
+def _broken_told(archive: Path, kind: str) -> Generator[None]:
+    """Within it, an archive that cannot be read is a DataError."""
     try:
-        with _Capped(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|", tarinfo=Member) as tar:
-            for member in tar:
-                if member.name not in wanted:
-                    continue
-                if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-                    raise DataError(f"archive {archive}: {member.name} is a link or a device, not a plain file")
-                if member.name in found:
-                    raise DataError(f"archive {archive}: {member.name} comes twice")
-                if member.size > wanted[member.name]:
-                    raise DataError(
-                        f"archive {archive}: {member.name} has {member.size:,} bytes, "
-                        f"at most {wanted[member.name]:,} are allowed"
-                    )
-                content = tar.extractfile(member)
-                found[member.name] = content.read() if content else b""
+        yield
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"archive {archive} cannot be read as .tar.gz ({error or type(error).__name__}); get it again"
+            f"archive {archive} cannot be read as {kind} ({error or type(error).__name__}); get it again"
         ) from error
-    return found
 
 
 class _Capped(gzip.GzipFile):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from convscope.durable import make_place, move_synced, replace_file
+from convscope.durable import make_place, replace_file, whole_file
 from convscope.errors import ConvscopeError, UsageError
 
 ENDINGS = (".webp", ".gif", ".mp4")
@@ -108,11 +108,10 @@ def _save_mp4(path: Path, images: Sequence[np.ndarray], *, frames_per_second: fl
     """Hand the pixels to ffmpeg, which writes beside the target; the file is renamed when it is whole."""
     height, width = images[0].shape[:2]
     still = [images[-1]] * round(hold * frames_per_second)
-    unfinished = path.with_name(f".{path.name}.tmp")
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{frames_per_second:g}"]
     target = ["-pix_fmt", "yuv420p", "-q:v", "2", "-movflags", "+faststart", "-metadata", f"comment={about}"]
     command = ["ffmpeg", "-y", "-loglevel", "error", *source, "-i", "-", "-an", *target, "-f", "mp4"]
-    try:
+    with whole_file(path) as unfinished:
         done = subprocess.run(
             [*command, str(unfinished)],
             input=b"".join(image.tobytes() for image in [*images, *still]),
@@ -122,6 +121,3 @@ def _save_mp4(path: Path, images: Sequence[np.ndarray], *, frames_per_second: fl
         if done.returncode != 0 or not unfinished.is_file():
             said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
             raise ConvscopeError(f"ffmpeg made no {path.name}: {said[-1]}; without it: .webp or .gif")
-        move_synced(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

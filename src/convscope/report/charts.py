@@ -187,6 +187,7 @@ def svg(figure: Figure, *, name: str, label: str) -> str:
 
     def adapt(tag: re.Match[str]) -> str:
         own = re.sub(ID, lambda found: f"{found[1]}{name}-{numbers.setdefault(found[2], len(numbers))}", tag[0])
+        own = re.sub(r"font-size: (\S+)px", r"font-size: calc(\1px * var(--larger, 1))", own)  # larger on paper
         return re.sub(r"#[0-9a-f]{6}", lambda colour: THEME.get(colour[0], colour[0]), own)
 
     text = re.sub(r"<[^>]+>", adapt, text)
@@ -199,6 +200,16 @@ def png(figure: Figure, provenance: Mapping[str, str] | None = None) -> bytes:
     with look():
         figure.savefig(file, format="png", facecolor="white", metadata={"Software": None, **(provenance or {})})
     return file.getvalue()
+
+
+def svg_file(figure: Figure, provenance: Mapping[str, str] | None = None) -> bytes:
+    """The figure as an SVG file on white, its words as text, with its provenance inside."""
+    file = io.BytesIO()
+    about = "; ".join(f"{key}: {value}" for key, value in (provenance or {}).items())
+    with look():
+        told = {"Date": None, "Creator": "convscope", "Description": about}
+        figure.savefig(file, format="svg", facecolor="white", metadata=told)
+    return file.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")  # not every reader has it
 
 
 def _line(axes: Axes, events: Sequence[Event], key: str, **look: Any) -> None:

@@ -58,6 +58,7 @@ def find_run(name: str) -> Path:
     if not (path / "run.json").is_file():
         found = ", ".join(sorted(str(run.parent) for run in RUNS.glob("*/run.json"))[-3:])
         known = f"; in {RUNS}/: {found}" if found else ""
+        known += f"; an archive becomes a run by: convscope import {name}" if path.suffix == ".tar" else ""
         raise UsageError(f'"{name}" is no run folder (it has no run.json); allowed: latest or a folder{known}')
     return path
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convscope.training import log_parts
+from convscope.training.log_parts import parse_lines
 from convscope.types import Event
-from convscope.web.dashboard import log_parts
-from convscope.web.dashboard.log_parts import parse_lines
 from convscope.web.dashboard.run_log import RunLog
 from tests.web.served import START, append, columns_by_hand, end_event, eval_event, train_event, write_run
 

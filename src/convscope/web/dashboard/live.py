@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from convscope.web.dashboard.log_parts import MEASURED, Part, empty_columns
+from convscope.training.log_parts import MEASURED, Part, empty_columns
 from convscope.web.dashboard.run_list import RunList, WatchedRun
 from convscope.web.dashboard.run_log import RunLog
 from convscope.web.dashboard.run_summary import is_finished

@@ -20,6 +20,8 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from convscope.errors import ConvscopeError, UsageError
+from convscope.training.log_parts import AXES
+from convscope.training.log_table import write_csv
 from convscope.web.answers import (
     EVERYWHERE,
     as_json,
@@ -39,8 +41,7 @@ from convscope.web.dashboard.film_answers import (
     draw_probe,
 )
 from convscope.web.dashboard.live import Live
-from convscope.web.dashboard.log_parts import AXES
-from convscope.web.dashboard.run_answers import Missing, answer_series, find_confusion, open_log, write_csv
+from convscope.web.dashboard.run_answers import Missing, answer_series, find_confusion, open_log
 from convscope.web.dashboard.run_list import WatchedRun
 from convscope.web.server import HERE, answer_asset, asset_table
 

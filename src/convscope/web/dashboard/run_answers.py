@@ -1,20 +1,15 @@
-"""What the dashboard tells of a run's numbers: thinned series, confusion matrices, everything as CSV."""
+"""What the dashboard tells of a run's numbers: thinned series, confusion matrices, the log itself."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import orjson
 
 from convscope.errors import ConvscopeError
 from convscope.thinning import thin_rows
-from convscope.web.dashboard.log_parts import MEASURED, read_events_of, whole_lines
+from convscope.training.log_parts import MEASURED
 from convscope.web.dashboard.run_list import WatchedRun
-
-NUMBERS = ("epoch", "phase", *MEASURED["train"], *MEASURED["eval"])
 
 
 class Missing(ConvscopeError):
@@ -52,23 +47,3 @@ def open_log(run: WatchedRun) -> BinaryIO:
         return run.log.path.open("rb", buffering=0)
     except OSError as error:
         raise Missing(f"the log of {run.name} cannot be read: {error.strerror}") from error
-
-
-def write_csv(log: BinaryIO) -> Iterator[str]:
-    """All "train" and "eval" events of a log as CSV, a part at a time; closes the log."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("kind", "step", "time", *NUMBERS))
-    place = 0
-    with log:
-        while lines := whole_lines(log.fileno(), place):
-            place += len(lines)
-            for _, event in read_events_of(lines):
-                if event["kind"] in MEASURED:
-                    values = (event["data"].get(name) for name in NUMBERS)
-                    numbers = (value if isinstance(value, int | float) else None for value in values)
-                    writer.writerow((event["kind"], event["step"], event["time"], *numbers))
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from convscope.web.dashboard.log_parts import (
+from convscope.training.log_parts import (
     LONGEST,
     MEASURED,
     Columns,
