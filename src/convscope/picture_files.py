@@ -48,9 +48,10 @@ def check_picture_name(path: Path) -> None:
 
 def _npz_bytes(picture: Picture) -> bytes:
     """The arrays as NumPy's archive; its texts are arrays of text, so that reading it opens no pickle."""
+    arrays, captions = _arrays(picture), np.array(picture.captions, dtype=np.str_)
+    about = np.array(json.dumps(_about(picture), ensure_ascii=False))
     file = io.BytesIO()
-    about = json.dumps(_about(picture), ensure_ascii=False)
-    np.savez(file, **_arrays(picture), captions=np.array(picture.captions, dtype=np.str_), about=np.array(about))
+    np.savez(file, values=arrays["values"], limits=arrays["limits"], captions=captions, about=about)
     return file.getvalue()
 
 

@@ -48,9 +48,13 @@ class NetworkFile(NamedTuple):
 class _WithNormalization(nn.Module):
     """Images (N, C, H, W) float32 in [0, 1] to logits (N, classes)."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.model = copy.deepcopy(network.model).float().to("cpu", memory_format=torch.contiguous_format)
+        self.model = copy.deepcopy(network.model).cpu().float()
+        self.model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         self.register_buffer("mean", torch.tensor(network.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(network.std).view(1, -1, 1, 1))
 
