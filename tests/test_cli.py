@@ -218,7 +218,7 @@ def test_sigterm_is_told_and_exits_with_143(capsys, monkeypatch):
 
 def test_ctrl_c_after_a_training_ends_what_comes_of_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("convscope.jobs.train_events", lambda *_, **__: iter(()))
-    monkeypatch.setattr("convscope.jobs.print_run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("convscope.jobs.run_results", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     assert call("train", "digits", *SHORT, "--out", tmp_path, "--quiet") == 130
     assert capsys.readouterr().err == "convscope: stopped; what was saved stands\n"
 

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from convscope import __version__
 from convscope.comparison import compare_runs, train_recipes
 from convscope.completion import completion_command
-from convscope.console import print_address, say
+from convscope.console import print_address, print_results, say
 from convscope.endings import explain
 from convscope.errors import DataError, UsageError
 from convscope.examples import examples_of
@@ -28,7 +28,7 @@ from convscope.flags import (
     SubjectFlags,
     TrainFlags,
 )
-from convscope.jobs import print_run, read_dataset, resume_training
+from convscope.jobs import read_dataset, resume_training, run_results
 from convscope.listings import LISTINGS
 from convscope.methods import METHODS
 from convscope.stop_signals import told_as_interrupts
@@ -125,7 +125,8 @@ def report(
     except (DataError, UsageError) as error:  # the run itself still tells much
         dataset, gone = None, str(error)
         say(f"the report comes without the images: {error}")
-    print_run(opened.path, dataset, output, report=True, budget=budget, format=format, gone=gone)
+    results = run_results(opened.path, dataset, output, report=True, budget=budget, format=format, gone=gone)
+    print_results(results, as_json=output.json)
 
 
 @app.command

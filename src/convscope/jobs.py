@@ -56,7 +56,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
                     events = log_to(events, [*dict.fromkeys([*remembered_loggers(path), *flags.log])], path)
                 follow(events, stop, quiet=quiet, again=f"convscope resume {path}")
         if ranks.leads:
-            print_run(path, images, output, report=report)
+            print_results(run_results(path, images, output, report=report), as_json=output.json)
 
 
 def find_standing(path: Path, recipe: Recipe, images: Dataset, weights: str | None) -> str:
@@ -147,7 +147,7 @@ def resume_training(name: str, device: str | None, output: Output) -> None:
             follow(events, stop, quiet=output.quiet or not ranks.leads, again=f"convscope resume {run.path}")
             if not ranks.leads:
                 return
-    print_run(run.path, dataset, output, report=run.config["report"])
+    print_results(run_results(run.path, dataset, output, report=run.config["report"]), as_json=output.json)
 
 
 def read_dataset(run: Run, output: Output) -> Dataset:
@@ -171,21 +171,6 @@ def follow(events: Iterator[Event], stop: StopSignals, *, quiet: bool, again: st
         )
 
 
-def print_run(
-    path: Path,
-    dataset: Dataset | None,
-    output: Output,
-    *,
-    report: bool,
-    budget: str | None = None,
-    format: Literal["html", "md"] = "html",
-    gone: str = "",
-) -> None:
-    """Write the report if asked for, without images where the dataset is `gone`; print what the run came to."""
-    results = run_results(path, dataset, output, report=report, budget=budget, format=format, gone=gone)
-    print_results(results, as_json=output.json)
-
-
 def run_results(
     path: Path,
     dataset: Dataset | None,
@@ -196,7 +181,7 @@ def run_results(
     format: Literal["html", "md"] = "html",
     gone: str = "",
 ) -> dict[str, Any]:
-    """Write the report if asked for; where the run is, and what it came to."""
+    """Write the report if asked for, without images where the dataset is `gone`; what the run came to."""
     from convscope.training.run import open_run
 
     opened = open_run(str(path))

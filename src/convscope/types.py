@@ -75,7 +75,7 @@ class Phase:
     weight_decay: float = 0.0
     decay_norms_and_biases: bool = True
     norm_rate: float = 1.0  # what the learning rate is multiplied by for norms and biases
-    resolution: float = 1.0  # the images' sides while it lasts, as a share of the dataset's
+    resolution: float = 1.0  # in a one-cycle phase the sides of the images while the rate rises, as a share
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from convscope.report import charts
 from convscope.types import Picture
 
 HERE = Path(__file__).parent
-HIGH = 2.0  # times as high as wide: from there on a page shows a picture as two halves
+HIGH = 1.4  # times as high as wide: from there on a page shows a picture as two halves
 
 
 class Album:
@@ -159,7 +159,7 @@ def settings(values: Mapping[str, Any]) -> str:
 def phase_settings(phase: Mapping[str, Any]) -> str:
     """A phase's settings in words, without those that its optimizer and schedule do not use."""
     unused = {"momentum", "nesterov"} if phase.get("optimizer") == "adam" else set[str]()
-    unused |= {"warmup"} if phase.get("schedule") == "constant" else set()
+    unused |= {"warmup", "resolution"} if phase.get("schedule") == "constant" else set()
     unused |= set() if phase.get("weight_decay") else {"decay_norms_and_biases"}
     unused |= {key for key in ("norm_rate", "resolution") if phase.get(key) == 1}
     return settings({key: value for key, value in phase.items() if key not in unused})

@@ -12,7 +12,7 @@ from torch import Tensor
 from convscope.data.augment import Draws, augment, epoch_draws, epoch_order
 from convscope.errors import DataError, UsageError
 from convscope.ranks import ALONE, Ranks
-from convscope.training.schedule import plan, span_of
+from convscope.training.schedule import plan, resolution, span_of
 from convscope.types import Dataset, Recipe
 
 
@@ -70,20 +70,20 @@ class Batches:
         draws = Draws(*(draw.to(self.device, non_blocking=True) for draw in draws))
         pixels = images.to(self.device, non_blocking=True).float() / 255
         pixels = augment(pixels, draws, cutout=augmentation.cutout, fill=self._mean)
-        pixels = shrink(pixels, span_of(self._spans, step).phase.resolution)
+        pixels = shrink(pixels, resolution(span_of(self._spans, step), step))
         normal = (pixels - self._mean[:, None, None]) / self._std[:, None, None]
         return normal.contiguous(memory_format=torch.channels_last)
 
 
-def shrink(images: Float32[Tensor, "B 3 H W"], resolution: float) -> Float32[Tensor, "B 3 h w"]:
+def shrink(images: Float32[Tensor, "B 3 H W"], share: float) -> Float32[Tensor, "B 3 h w"]:
     """Images with sides of that share of theirs, smoothed as they shrink; at 1 as they are.
 
     >>> shrink(torch.rand(2, 3, 32, 40), 0.75).shape
     torch.Size([2, 3, 24, 30])
     """
-    if resolution == 1:
+    if share == 1:
         return images
-    height, width = (max(1, round(side * resolution)) for side in images.shape[2:])
+    height, width = (max(1, round(side * share)) for side in images.shape[2:])
     return F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
 
 

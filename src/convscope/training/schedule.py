@@ -47,7 +47,22 @@ def learning_rate(span: Span, step: int) -> float:
     phase = span.phase
     if phase.schedule == "constant":
         return phase.learning_rate
-    done = (step - span.first + 1) / (span.last - span.first + 1)  # in (0, 1): never a rate of zero
+    done = _done(span, step)
     if done < phase.warmup:
         return phase.learning_rate * done / phase.warmup
     return phase.learning_rate * (1 - done) / (1 - phase.warmup)
+
+
+def resolution(span: Span, step: int) -> float:
+    """The sides of the images of that update, as a share: smaller ones are enough while the rate rises.
+
+    Their steps take less time: at three quarters of the side 9/16.
+    """
+    phase = span.phase
+    rises = phase.schedule == "one-cycle" and _done(span, step) < phase.warmup
+    return phase.resolution if rises else 1.0
+
+
+def _done(span: Span, step: int) -> float:
+    """How much of the span is done with that update, in (0, 1): never a learning rate of zero."""
+    return (step - span.first + 1) / (span.last - span.first + 1)
