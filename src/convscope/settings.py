@@ -69,7 +69,7 @@ def load_images(
     from convscope.data import PLACES, load_dataset
 
     feed = _feed(recipe.model, weights)
-    options = {**dataset_options(data), "seed": recipe.seed}
+    options: dict[str, Any] = {**dataset_options(data), "seed": recipe.seed}
     resized = dataset.partition(":")[0] in PLACES and not data.image_size and feed.input_size
     if resized:
         options["image_size"] = max(resized)

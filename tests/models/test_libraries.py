@@ -41,7 +41,7 @@ def test_networks_of_several_heads_give_one(name):
     assert model.train()(torch.rand(2, 3, size, size)).shape == (2, 3)
 
 
-@pytest.mark.parametrize("name", ["torchvision:vgg11", "torchvision:convnext_tiny", "timm:test_resnet"])
+@pytest.mark.parametrize("name", ["torchvision:shufflenet_v2_x0_5", "timm:test_resnet"])
 def test_a_network_has_as_many_classes_as_are_asked_for(name):
     model = build_model(name, class_count=3, seed=0).eval()
     again = build_model(name, class_count=3, seed=0)

@@ -46,8 +46,8 @@ def huggingface_feed(place: str, *, pretrained: bool) -> Feed:
         black, white = prepare(images=plain, return_tensors="pt")["pixel_values"].double()  # (3, H, W) each
     std = 1 / (white - black).mean((1, 2))
     mean = -black.mean((1, 2)) * std
-    rounded = ([round(value, 6) for value in values.tolist()] for values in (mean, std))
-    return Feed(*map(tuple, rounded), (black.shape[1], black.shape[2]), class_names)
+    rounded = [tuple(round(value, 6) for value in values.tolist()) for values in (mean, std)]
+    return Feed(rounded[0], rounded[1], (black.shape[1], black.shape[2]), class_names)
 
 
 def huggingface_model(place: str, class_count: int | None, *, pretrained: bool) -> nn.Module:

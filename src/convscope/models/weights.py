@@ -70,7 +70,7 @@ def replace_head(model: nn.Module, class_count: int) -> str:
     """
     name = head_name(model)
     old = cast("nn.Linear", model.get_submodule(name))
-    new = nn.Linear(old.in_features, class_count, bias=old.bias is not None)
+    new = nn.Linear(old.in_features, class_count, bias="bias" in old.state_dict())
     model.set_submodule(name, new.to(old.weight.device, old.weight.dtype))
     return name
 
