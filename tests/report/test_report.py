@@ -16,6 +16,7 @@ from PIL import Image
 from test_charts import run_events
 from torch import nn
 
+from convscope.paint import GAP
 from convscope.report import report, sections
 from convscope.report.report import write_report
 from convscope.training.folder import read_events
@@ -32,7 +33,7 @@ EVALUATED = {
     "test_loss": 0.3,
     "test_accuracy": 0.9,
 }
-VOID = {"meta", "img", "br", "link", "hr", "input"}
+VOID = {"meta", "img", "br", "wbr", "link", "hr", "input"}
 
 # filters, maps, patterns and their controls, top images, reconstructions, inversions, attributions, a dream
 PICTURES = 1 + 4 + 5 + 2 + 7 + 2 + 2 + 1
@@ -185,8 +186,15 @@ def test_every_picture_is_a_file_with_its_provenance(written, page):
     assert {"curves.png", "confusion.png", "class-accuracy.png", "filters-0.png", "mistake-01.png"} <= set(files)
     assert {"image-1.png", "maps-0-image-1.png", "maps-4-image-1.png", "maps-4-image-2.png"} <= set(files)
     shown = [base64.b64decode(attrs["src"].partition(",")[2]) for attrs in page.all("img")]
-    assert len(shown) == 12 + 4 + PICTURES + 4  # maps stand beside their images
-    assert set(shown) <= set(files.values())
+    lower = [place for place, attrs in enumerate(page.all("img")) if attrs["alt"].endswith(", continued")]
+    assert len(shown) - len(lower) == 12 + 4 + PICTURES + 4  # maps stand beside their images
+    assert {data for place, data in enumerate(shown) if not {place, place + 1} & set(lower)} <= set(files.values())
+    pixels = {name: np.asarray(Image.open(io.BytesIO(data))) for name, data in files.items()}
+    for place in lower:  # a high picture stands in two halves
+        upper, below = (np.asarray(Image.open(io.BytesIO(data))) for data in shown[place - 1 : place + 1])
+        whole = np.concatenate([upper, below[GAP:]])
+        assert any(np.array_equal(whole, found) for found in pixels.values())
+    assert lower
     for attrs, data in zip(page.all("img"), shown, strict=True):
         with Image.open(io.BytesIO(data)) as image:
             assert image.size == (int(attrs["width"]), int(attrs["height"]))
@@ -368,3 +376,24 @@ def test_a_thousand_classes_have_room(tmp_path, no_sections):
     assert "of the 20 best and the 20 worst classes" in re.sub(r"\s+", " ", page.text)
     assert written.stat().st_size < 3_000_000
     assert sections.classes_shown(network) == range(20)
+
+
+@pytest.mark.parametrize(
+    "method", ["maximize", "beside_random", "top_images", "reconstruct", "invert_layers", "attribute", "dream"]
+)
+def test_a_method_that_is_cut_short_ends_the_report(method, tmp_path, monkeypatch):
+    network, dataset = small()
+    original = getattr(sections, method)
+    called = 0
+
+    def cut_short(*given, **knobs):
+        nonlocal called
+        called += 1
+        picture = original(*given, **knobs)
+        return dataclasses.replace(picture, numbers={**picture.numbers, "interrupted": True})
+
+    monkeypatch.setattr(sections, method, cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(tmp_path, network=network, dataset=dataset, events=[], config={})
+    assert called == 1
+    assert not (tmp_path / "report.html").exists()

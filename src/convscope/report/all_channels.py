@@ -19,7 +19,7 @@ def from_all_channels(
 ) -> Picture:
     """A row for each image: itself, then what the deconvnet rule takes back from each layer, all channels at once.
 
-    Below stands the same from random weights. `images` are in [0, 1]. `numbers["likeness"]` and
+    A second half is the same from random weights. `images` are in [0, 1]. `numbers["likeness"]` and
     `numbers["random_likeness"]` are, layer by layer, the absolute correlation with the original, averaged over the
     images. Raises UsageError where the rule is not defined for the network.
     """
@@ -32,9 +32,11 @@ def from_all_channels(
         for layer, learned, random in zip(layers, likeness, by_chance, strict=True)
     )
     caption = (
-        f"{both.caption} How like its original each is, as a correlation, with random weights in "
-        f"brackets: {measured}. A reconstruction that resembles the image is no proof of learning where random "
-        "weights give one as well."
+        f"{picture.caption} The second half is the same from random weights: where the two are alike (similarity "
+        f"{alike.mean():.2f} on average, 1 for the same), the picture shows the image and the architecture rather "
+        "than what was learned. How like its original each is, as a correlation, with random weights in brackets: "
+        f"{measured}. A reconstruction that resembles the image is no proof of learning where random weights give "
+        "one as well."
     )
     numbers = {**both.numbers, "likeness": likeness, "random_likeness": by_chance}
     captions = (*picture.captions, *["random"] * len(control.values))  # there is no room for more below a tile

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "br", "link", "hr"}
+VOID = {"meta", "img", "br", "wbr", "link", "hr"}
 MARKS = {"b": "**", "strong": "**", "em": "*"}
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|$~&{}])")
 BESIDE = 4  # small pictures in a row of a table

@@ -74,6 +74,8 @@ def beside_random(
         "images": len(chosen),
         **dict(zip(("pattern", "noise", "random_pattern", "random_noise"), (*learned, *by_chance), strict=True)),
     }
+    if control.interrupted:
+        numbers["interrupted"] = True
     return replace(picture, numbers=numbers)
 
 

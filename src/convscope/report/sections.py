@@ -15,6 +15,7 @@ from convscope.methods.ascents.maximize_all import drawn_picture, maximize_withi
 from convscope.methods.attribute import attribute
 from convscope.methods.depths import depths, end_layers, middle_layer
 from convscope.methods.dream import dream
+from convscope.methods.evidence import randomized, with_control
 from convscope.methods.feature_maps import feature_maps
 from convscope.methods.filters import filters
 from convscope.methods.invert import invert_layers
@@ -31,6 +32,7 @@ from convscope.types import Dataset, Network, Picture, Progress
 FROM_INSIDE = 2  # images of which each method draws pictures
 ROWS = 8  # channels of each layer whose strongest images are shown
 MAPS = 64  # channels reconstructed one by one
+BESIDE_RANDOM = 7  # channels reconstructed by the network and by random weights
 ASCENT_STEPS = 64
 CLASSES = 20  # of which a picture is drawn
 INVERSION_STEPS = 300
@@ -78,7 +80,7 @@ def sections(
 
     def each(draw: Callable[[Tensor], Picture]) -> Iterator[Picture]:
         for one in shown[:FROM_INSIDE]:
-            picture = draw(one.image)
+            picture = _whole(draw(one.image))
             yield replace(picture, name=f"{picture.name}-image-{one.number}")
 
     yield _section(
@@ -106,14 +108,16 @@ def sections(
         "From the training images, cut to what the unit can see; below each what it saw of it, by guided backprop, "
         "since a deconvnet follows an image only through the switches of max pooling.",
         lambda: [
-            top_images(
-                network,
-                layer,
-                range(min(ROWS, channel_count(network, resolve_layer(network.model, layer)))),
-                dataset,
-                reconstructions=True,
-                store=store,
-                progress=progress,
+            _whole(
+                top_images(
+                    network,
+                    layer,
+                    range(min(ROWS, channel_count(network, resolve_layer(network.model, layer)))),
+                    dataset,
+                    reconstructions=True,
+                    store=store,
+                    progress=progress,
+                )
             )
             for layer in ends
         ],
@@ -126,10 +130,12 @@ def sections(
             *each(lambda x: reconstruct(network, first, x, "all")),
             *[
                 replace(picture, name=f"{picture.name}-image-{shown[0].number}")
-                for picture in (reconstruct(network, stage, shown[0].image) for stage in stages[1:-1] if shown)
+                for picture in (
+                    _whole(reconstruct(network, stage, shown[0].image)) for stage in stages[1:-1] if shown
+                )
             ],
             *each(lambda x: reconstruct(network, last, x, channels=MAPS)),
-            *each(lambda x: reconstruct(network, last, x, channels=7, rule="guided", control=True)),
+            *each(lambda x: _above_random(network, last, x)),
         ],
     )
     yield _section(
@@ -147,7 +153,7 @@ def sections(
     yield _section(
         "A dream",
         "The first image, changed so that the middle of the network answers more strongly.",
-        lambda: [dream(network, middle_layer(network), one.image, progress=progress) for one in shown[:1]],
+        lambda: [_whole(dream(network, middle_layer(network), one.image, progress=progress)) for one in shown[:1]],
     )
 
 
@@ -168,7 +174,7 @@ def _patterns(
 
     def draw(layer: str, channels: range | None = None) -> Picture:
         drawn = maximize(network, layer, channels, dataset, steps=ASCENT_STEPS, store=store, progress=progress)
-        return with_own(network, layer, drawn)
+        return with_own(network, layer, _whole(drawn))
 
     if budget:
         reached = maximize_within(network, store, dataset, budget=budget, layers=stages, progress=progress)
@@ -183,8 +189,24 @@ def _patterns(
     for layer, patterns in found.items():
         pictures.append(patterns)
         if layer in ends and dataset:
-            pictures.append(beside_random(network, layer, patterns, dataset, steps=ASCENT_STEPS, progress=progress))
+            control = beside_random(network, layer, patterns, dataset, steps=ASCENT_STEPS, progress=progress)
+            pictures.append(_whole(control))
     return pictures + [draw(head, classes_shown(network)) for head in heads]
+
+
+def _above_random(network: Network, layer: str, image: Tensor) -> Picture:
+    """The strongest channels by guided backprop, and the same from random weights in a row below."""
+    learned = _whole(reconstruct(network, layer, image, channels=BESIDE_RANDOM, rule="guided"))
+    random = _whole(reconstruct(randomized(network), layer, image, learned.numbers["channels"], rule="guided"))
+    both = with_control(replace(learned, columns=len(learned.values)), random, originals=1)
+    return replace(both, captions=(*learned.captions, *["random"] * len(random.values)))  # each below its own
+
+
+def _whole(picture: Picture) -> Picture:
+    """The picture. Raises KeyboardInterrupt where that cut it short: a method keeps what it has, a report ends."""
+    if picture.numbers.get("interrupted"):
+        raise KeyboardInterrupt
+    return picture
 
 
 def classes_shown(network: Network) -> range:
