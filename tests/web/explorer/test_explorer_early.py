@@ -62,7 +62,17 @@ def test_what_was_kept_holds_for_those_weights_only(run: Path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[", "[1]", "null", '{"weights_sha256"}', '{"name": 1}', "[" * 100_000], ids=repr
+    "text",
+    [
+        "",
+        "[",
+        "[1]",
+        "null",
+        '{"convscope"}',
+        '{"convscope": "0.1.0", "network": {"weights_sha256": "c0ffee"}}',
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:30] or "empty",
 )
 def test_a_kept_description_that_is_none_is_left(run: Path, text: str):
     (run / PLACE).parent.mkdir()

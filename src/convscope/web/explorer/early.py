@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from convscope import __version__
 from convscope.durable import replace_file, to_json
 from convscope.errors import ConvscopeError
 from convscope.training.folder import read_config, read_events
@@ -36,9 +37,9 @@ def describe_early(run: Path, source: str) -> dict[str, Any]:
 def keep_description(run: Path, description: Mapping[str, Any]) -> None:
     """Keep it for the next time, where the disk allows that."""
     if _kept(run) != description:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # nor where a figure is no number
             (run / PLACE).parent.mkdir(parents=True, exist_ok=True)
-            replace_file(run / PLACE, to_json(description))
+            replace_file(run / PLACE, to_json({"convscope": __version__, "network": description}))
 
 
 def last_figures(events: Sequence[Event]) -> dict[str, float]:
@@ -62,9 +63,11 @@ def newest_weights(events: Sequence[Event]) -> str:
 
 
 def _kept(run: Path) -> dict[str, Any] | None:
+    """What was kept by this version, whose page understands it."""
     try:
-        return dict(json.loads((run / PLACE).read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError):
+        kept = json.loads((run / PLACE).read_bytes())
+        return dict(kept["network"]) if kept["convscope"] == __version__ else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

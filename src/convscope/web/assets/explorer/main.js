@@ -31,7 +31,11 @@ async function start() {
   const whole = ask("/api/network");
   whole.catch(() => {}); // until it is waited for
   const early = await ask("/api/early").catch(() => ({}));
-  if (early.name != null) use(early);
+  try {
+    if (early.name != null) use(early);
+  } catch {
+    // what was kept in the run's folder has been changed: the network itself is on its way
+  }
   let network;
   try {
     network = await whole;
