@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,15 @@ def test_the_other_scripts_name_every_command_and_a_methods_flags(scripts, shell
     assert [name for name in app if not name.startswith("-") and name not in script] == []
     assert "parameterization" in script
     assert "deconvnet" in script
+
+
+def test_files_are_offered_where_nothing_better_is_known(scripts):
+    zsh = (scripts / "zsh").read_text()
+    assert "'1:A run folder, or latest.:_files'" in zsh
+    assert re.search(r"^ +'\*--image\[[^\n]+\]:image:_files'", zsh, re.MULTILINE)
+    assert "'1: :->cmds'" in zsh
+    assert "_files:_files" not in zsh
+    assert "complete -o default -F _convscope convscope" in (scripts / "bash").read_text()
 
 
 def test_printing_a_script_starts_neither_torch_nor_anything_else():

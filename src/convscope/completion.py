@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Literal
@@ -9,6 +10,14 @@ from typing import Literal
 from cyclopts import App
 
 Shell = Literal["bash", "zsh", "fish"]
+
+ZSH_WITHOUT_ACTION = re.compile(
+    r"""^(\s+'(?:\d+|\*):(?:\\.|'\\''|[^'\\:])*  # an argument and what it is
+    |\s+'\*?-[^\n]*\]:[\w-]+)'                 # or a flag's value
+    (?=\ ?\\?$)                              # and nothing on what to offer
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
 
 
 def completion_command(app: App) -> Callable[[Shell], None]:
@@ -30,4 +39,6 @@ def completion_command(app: App) -> Callable[[Shell], None]:
 def completion_script(app: App, shell: Shell) -> str:
     """The script of that shell; where convscope knows no better, files are offered."""
     script = app.generate_completion(shell=shell)
-    return script.replace("complete -F ", "complete -o default -F ") if shell == "bash" else script
+    if shell == "bash":
+        return script.replace("complete -F ", "complete -o default -F ")
+    return ZSH_WITHOUT_ACTION.sub(r"\1:_files'", script) if shell == "zsh" else script
