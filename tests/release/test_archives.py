@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 import zipfile
 from email.message import Message
 from email.parser import Parser
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 import convscope
+from convscope.cli import app
+from tests.docs.blocks import commands
 from tests.release.archives import ROOT, build, call, clean_environment, unpack
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -115,6 +120,7 @@ def test_the_wheel_alone_is_convscope_in_a_clean_environment(wheel, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_readme_docs_and_notebooks_work_with_the_wheel_in_a_clean_environment(wheel, source, tmp_path):
     binaries = clean_environment(wheel, tmp_path / "clean")
     project = shutil.copytree(source, tmp_path / "project")
@@ -127,13 +133,27 @@ def test_readme_docs_and_notebooks_work_with_the_wheel_in_a_clean_environment(wh
     assert "failed" not in printed
 
 
+def test_the_first_use_is_what_the_readme_says():
+    loader = SourceFileLoader("first_use", str(ROOT / "scripts" / "first_use"))
+    first_use = module_from_spec(spec_from_loader("first_use", loader))
+    loader.exec_module(first_use)
+    install, look = first_use.commands((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert install.startswith("pip install '.[")
+    [arguments] = commands(look)
+    assert first_use.PHOTOGRAPH in arguments
+    app.parse_args(arguments, exit_on_error=False, print_error=False)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_stranger_gets_to_the_first_picture_by_the_readme_alone(tmp_path):
     """The timed first use: needs a package index, and some gigabytes."""
     asked = subprocess.run(
-        ["pip", "download", "--quiet", "--no-deps", "--dest", tmp_path, "packaging"], capture_output=True, check=False
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", tmp_path, "packaging"],
+        capture_output=True,
+        check=False,
     )
     if asked.returncode:
         pytest.skip("no package index is reached from here")
-    printed = call(ROOT / "scripts" / "first_use", "--work", tmp_path / "work", folder=tmp_path)
-    assert "picture" in printed
+    printed = call(sys.executable, ROOT / "scripts" / "first_use", "--work", tmp_path / "work", folder=tmp_path)
+    assert "commands to the picture cat.png" in printed
