@@ -122,9 +122,7 @@ class _Unfolded(torch.autograd.Function):
         signal = gradients[0].permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, D)
         inputs = weight = None
         if ctx.needs_input_grad[1]:
-            weight = torch.zeros_like(ctx.weight)
-            met = weight.permute(0, 2, 3, 1)[:, *taps]
-            met.copy_((signal.T @ flat).view(met.shape))
+            weight = _whole_gradient(signal.T @ flat, ctx.weight, taps)
         if ctx.needs_input_grad[0]:
             height, width = (axis.stop - axis.start for axis in taps)
             unfolded = (signal @ matrix).view(-1, *size, height, width, ctx.shape[-1])
@@ -133,6 +131,17 @@ class _Unfolded(torch.autograd.Function):
                 met += unfolded[:, :, :, row, column]
             inputs = padded[:, up : ctx.shape[1] - up, left : ctx.shape[2] - left].permute(0, 3, 1, 2)
         return inputs, weight, None, None, None, None
+
+
+def _whole_gradient(products: Tensor, weight: Tensor, taps: tuple[slice, slice]) -> Tensor:
+    """The gradient of all of a weight, of the products (D, kh kw C) for the taps that meet something."""
+    if products.numel() == weight.numel():
+        kernels = products.to(weight.dtype).view(weight.permute(0, 2, 3, 1).shape)
+        return kernels.permute(0, 3, 1, 2)
+    whole = torch.zeros_like(weight)
+    met = whole.permute(0, 2, 3, 1)[:, *taps]
+    met.copy_(products.view(met.shape))
+    return whole
 
 
 def _windows(
