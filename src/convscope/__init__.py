@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from convscope.types import Picture as Picture
     from convscope.types import Recipe as Recipe
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 _PLACES = {
     "load_dataset": "convscope.data",
