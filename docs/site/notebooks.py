@@ -27,7 +27,8 @@ def run_notebook(path: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     with tempfile.TemporaryDirectory() as place:
-        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": place}}).execute()
+        where = {"metadata": {"path": place}}
+        NotebookClient(notebook, timeout=300, startup_timeout=300, resources=where).execute()
     return notebook
 
 
@@ -45,5 +46,7 @@ def _shown(cell: Any, stem: Path) -> Iterator[str]:
             picture = stem.with_name(f"{stem.name}-{cell.id}-{number}.png")
             picture.write_bytes(base64.b64decode(data["image/png"]))
             yield f"![What the cell shows]({picture.name})"
-        elif text := output.get("text") or data.get("text/plain"):
-            yield f"```text\n{text.rstrip()}\n```"
+        elif "text/plain" in data:
+            yield f"```text\n{data['text/plain']}\n```"
+    if printed := "".join(output.text for output in cell.outputs if output.get("name") == "stdout"):
+        yield f"```text\n{printed.rstrip()}\n```"
