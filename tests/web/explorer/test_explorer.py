@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,18 @@ from convscope.methods.surveys.class_images import choose_class_images, predict
 from convscope.methods.surveys.survey import survey
 from convscope.paint import colours
 from convscope.types import Picture
-from convscope.web import guard
 from convscope.web.explorer import behind, looks
 from convscope.web.explorer.routes import Explorer
 from tests.web.served import read_stream
 from tests.web.tiny_explorer import CLASSES, exploring, tiny_dataset, tiny_explorer, tiny_network
 
 # The explorer's lanes are stopped wherever they are, also while a file is being opened.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("quick"),
+]
 
 PATIENCE = 30.0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
-        patch.setattr("convscope.methods.ascents.pattern_store.ROUNDS", (2, 3, 4))
-        patch.setattr(behind, "ROUNDS", (2, 3, 4))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -392,8 +385,20 @@ def test_a_network_without_a_run_looks_at_a_folder_of_images(tmp_path: Path):
         assert channel["classes"] == []
         assert not any("selective" in badge for badge in channel["badges"])
         assert client.get("/api/layers/2/channels/1/ablation").status_code == 404
-        of_class = client.get("/api/classes/1").json()
-        assert (of_class["typical"], of_class["for"], of_class["waiting"]) == (None, None, False)
+        told = wait_for(client, "/api/layers/6/channels/1", lambda told: told["incoming"]).json()
+        assert {each["page"] for each in told["incoming"]} == {"3"}  # whose channels the pool keeps apart
+        of_class = wait_for(client, "/api/classes/1", lambda told: not told["waiting"]).json()
+        assert (of_class["typical"], of_class["for"]) == (None, None)
+        images = torch.from_numpy(squares).permute(0, 3, 1, 2) / 255
+        with torch.no_grad():
+            chances = tiny_network()(images).softmax(1)  # (5, 3)
+        expected = [
+            (f"folder-{number}", int(chances[number].argmax()), pytest.approx(chances[number, 1].item(), abs=1e-5))
+            for number in chances[:, 1].argsort(descending=True).tolist()
+        ]
+        assert [(each["id"], each["predicted"], each["probability"]) for each in of_class["likeliest"]] == expected
+        told = client.get("/api/images").json()
+        assert [each["predicted"] for each in told["images"]] == chances.argmax(1).tolist()
         wait_for(client, "/api/classes/1/pattern.png", lambda _: True)
 
 
@@ -406,3 +411,14 @@ def test_a_network_with_no_images_at_all_is_still_shown(tmp_path: Path):
         assert client.get("/api/layers/2/channels/1/top-image.png").status_code == 404
         wait_for(client, "/api/layers/2", lambda told: all(told["drawn_steps"]))
         assert client.get("/api/layers/2").json()["pictures"] == ["pattern", "filter"]
+
+
+def test_a_network_without_scores_does_not_keep_its_page_waiting(tmp_path: Path):
+    network = tiny_network()
+    maps = replace(network, model=network.model[:4], class_names=())
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (8, 8), (9, 99, 199)).save(folder / "one.png")
+    with exploring(tiny_explorer(tmp_path / "store", network=maps, dataset=None, images=folder)) as client:
+        told = wait_for(client, "/api/images", lambda told: not told["waiting"]).json()
+        assert told["images"][0]["predicted"] is None

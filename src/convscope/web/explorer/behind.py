@@ -19,7 +19,7 @@ from convscope.methods.surveys.class_images import predict
 from convscope.methods.surveys.survey import surveyed_layers
 from convscope.methods.surveys.survey_store import stored_survey
 from convscope.methods.surveys.tally import LayerSurvey
-from convscope.types import Network
+from convscope.types import Dataset, Network
 from convscope.web.explorer.ending import Closed
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.stream import Stream
@@ -40,7 +40,8 @@ class Behind:
         self._wanted: dict[tuple[str, int], None] = {}  # layers and channels, in the order in which they were asked
         self._ready = threading.Event()
         self.surveys: dict[str, LayerSurvey] = {}
-        self.probabilities: np.ndarray | None = None  # (N, classes) of the test images
+        self.probabilities: np.ndarray | None = None  # (N, classes) of the gallery's predicted split
+        self.asking = True  # whether they are still to come
         self.patterns: PatternStore | None = None
         self.drawn: dict[str, list[int]] = {}  # by layer, in how many steps each channel's pattern is drawn
 
@@ -127,17 +128,22 @@ class Behind:
                 self._warn(f"the explorer goes on without some of its results: {said}")
 
     def _predict(self, network: Network) -> None:
-        """The probabilities of the test images."""
-        dataset = self._explored.dataset
-        if dataset is None:
-            return
+        """The probabilities of the test images, or of the folder's."""
+        try:
+            if self._explored.surveyed is not None:
+                self.probabilities = self._find_probabilities(network, self._explored.surveyed)
+        finally:
+            self.asking = False
+            self._stream.progress("predictions", 1, 1)
+
+    def _find_probabilities(self, network: Network, dataset: Dataset) -> np.ndarray:
         path = self._folder() / "predictions.safetensors"
         try:
-            self.probabilities = safetensors.numpy.load(path.read_bytes())["probabilities"]
+            return safetensors.numpy.load(path.read_bytes())["probabilities"]
         except (OSError, KeyError, SafetensorError):
-            self.probabilities = predict(network, dataset, progress=self.progress)
-            self.keep(path.name, safetensors.numpy.save({"probabilities": self.probabilities}))
-        self._stream.progress("predictions", 1, 1)
+            found = predict(network, dataset, progress=self.progress)
+            self.keep(path.name, safetensors.numpy.save({"probabilities": found}))
+            return found
 
     def _survey(self, network: Network, layers: list[str] | None = None) -> None:
         """What every channel does over the training images."""
@@ -203,6 +209,6 @@ class Behind:
 
     def _folder(self) -> Path:
         assert self.patterns is not None
-        dataset = self._explored.dataset
+        dataset = self._explored.surveyed
         images = dataset.fingerprint[:12] if dataset else "none"
         return self._explored.store / "explorer" / f"{self.patterns.weights[:12]}-{images}"

@@ -144,7 +144,8 @@ class ChannelRoutes:
         """A class's images, and its channels where they are known; where not, they are looked for."""
         target = self._target(request)
         told = await self._desk.click(request, lambda network: self._classes.describe(network, target))
-        if told["waiting"] and told["for"] is None and target not in self._finding:
+        sought = self._desk.explored.dataset is not None and told["for"] is None
+        if sought and target not in self._finding:
             self._finding.add(target)
             await self._desk.order(lambda network: self._find(network, target))
         return as_json(told)

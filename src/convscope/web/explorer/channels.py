@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convscope.methods.channels.connections import Connections, find_connections
+from convscope.methods.channels.connections import Connection, Connections, find_connections
 from convscope.methods.filters import filters
 from convscope.methods.maximize import maximize
 from convscope.methods.removals.ablation import ablate
@@ -99,8 +99,8 @@ class Channels:
             "classes": self._classes(survey, channel),
             "histogram": _histogram(survey, channel),
             "top": self._tops.describe(network, survey, layer, channel),
-            "incoming": links and [asdict(each) for each in links.incoming],
-            "outgoing": links and [asdict(each) for each in links.outgoing],
+            "incoming": links and [self._link(each) for each in links.incoming],
+            "outgoing": links and [self._link(each) for each in links.outgoing],
             "notes": list(links.notes) if links else [],
             "pictures": self._pictures(layer, steps_drawn)["pictures"],
             "commands": {
@@ -111,6 +111,11 @@ class Channels:
                 "film": self._films.command(layer, channel),
             },
         }
+
+    def _link(self, connection: Connection) -> dict[str, Any]:
+        """A connection, and the layer whose page shows its channel, if there is one."""
+        page = connection.layer and self._explored.page_of(connection.layer)
+        return {**asdict(connection), "page": page}
 
     def links(self, layer: str, channel: int) -> Connections | None:
         """A channel's connections, where they were found."""

@@ -15,6 +15,8 @@ from convscope.web.dashboard.run_answers import Missing
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.explored import Explored
 
+LIKELIEST = 9  # images of no known class that are shown of a class
+
 
 class Classes:
     """The images by class, and the classes by image."""
@@ -26,15 +28,16 @@ class Classes:
     def browse(self, split: str, *, target: int | None, mistakes: bool, offset: int, count: int) -> dict[str, Any]:
         """Some of a split's images: of a class, or those that the network takes for another, or all.
 
-        Which are mistaken is known of the test images, once they are predicted; until then `waiting` is true.
+        What the network says is known of the test images, or of the folder's, once they are predicted; until then
+        `waiting` is true.
         """
         gallery = self._explored.gallery
         labels = self._labels(split)
-        chances = self._behind.probabilities if split == "test" else None
+        asked = split == gallery.predicted and self._explored.surveyed is not None
+        chances = self._behind.probabilities if asked else None
         chosen = np.arange(gallery.count(split))
         if target is not None:
             chosen = chosen[labels == target] if labels is not None else chosen[:0]
-        waiting = split == "test" and labels is not None and chances is None
         if mistakes:
             wrong = None if chances is None or labels is None else chances.argmax(1) != labels
             chosen = chosen[:0] if wrong is None else chosen[wrong[chosen]]
@@ -48,7 +51,7 @@ class Classes:
             }
             for image, number in zip(gallery.ids(split, some), some, strict=True)
         ]
-        return {"split": split, "total": len(chosen), "images": images, "waiting": waiting}
+        return {"split": split, "total": len(chosen), "images": images, "waiting": asked and self._behind.asking}
 
     def _labels(self, split: str) -> np.ndarray | None:
         dataset = self._explored.dataset
@@ -64,10 +67,11 @@ class Classes:
             "class": target,
             "name": class_name(network, target),
             **self._images(target),
+            "likeliest": self._likeliest(target),
             "for": channels and channels["for"],
             "against": channels and channels["against"],
-            "waiting": self._explored.dataset is not None
-            and (channels is None or self._behind.probabilities is None),
+            "waiting": self._explored.surveyed is not None
+            and (self._behind.asking or (self._explored.dataset is not None and channels is None)),
             "head": head,
             "commands": {"pattern": self._explored.command("maximize", layer=head, channel=target) if head else None},
         }
@@ -80,6 +84,17 @@ class Classes:
             return dict.fromkeys(kinds)
         found = choose_class_images(chances, labels, target)
         return {kind: [self._judged(each) for each in getattr(found, kind)] for kind in kinds}
+
+    def _likeliest(self, target: int) -> list[dict[str, Any]] | None:
+        """Of images whose classes nobody knows, those that the network takes for this class soonest."""
+        chances = self._behind.probabilities
+        if self._explored.dataset is not None or chances is None:
+            return None
+        order = np.argsort(-chances[:, target], kind="stable")[:LIKELIEST].tolist()
+        return [
+            {"id": image, "predicted": int(chances[number].argmax()), "probability": float(chances[number, target])}
+            for image, number in zip(self._explored.gallery.ids("folder", order), order, strict=True)
+        ]
 
     def _judged(self, each: Judged) -> dict[str, Any]:
         [image] = self._explored.gallery.ids("test", [each.image])

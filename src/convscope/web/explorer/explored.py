@@ -89,6 +89,18 @@ class Explored:
             raise Missing(f'layer "{found}" of {self.name} has no page: it gives no maps, or those of its input')
         return found
 
+    def page_of(self, layer: str) -> str | None:
+        """The layer whose page shows a layer's channels: itself, or the one before a pool and the like."""
+        if layer not in self.by_name:
+            return None
+        for name in reversed([*self.by_name][: [*self.by_name].index(layer) + 1]):
+            told = self.by_name[name]
+            if told["explorable"]:
+                return name if told["channels"] == self.by_name[layer]["channels"] else None
+            if told["parameters"] and "BatchNorm" not in told["kind"]:
+                return None
+        return None
+
     def channel(self, layer: str, channel: int) -> int:
         """A channel of an opened layer. Raises Missing."""
         available = self.by_name[layer]["channels"]

@@ -141,6 +141,11 @@ class Gallery:
         return "train" if self._halves else "folder"
 
     @property
+    def predicted(self) -> str:
+        """The split that the network is asked about as a whole."""
+        return "test" if self._halves else "folder"
+
+    @property
     def side(self) -> int:
         """The side in pixels of the square that an image of any size is made for this network."""
         return max(self._network.input_size)

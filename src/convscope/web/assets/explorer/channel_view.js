@@ -186,13 +186,13 @@ export function openChannel({ network, layerOf }, route) {
 
   function strip(rows) {
     const grid = element("div", { class: "grid channels strip" });
-    for (const { layer: other, channel: number, strength, balance } of rows) {
-      if (other == null) {
-        grid.append(element("span", { class: "tile none" }, `input channel ${number}`));
+    for (const { layer: other, page, channel: number, strength, balance } of rows) {
+      if (page == null) {
+        grid.append(element("span", { class: "tile none" }, `${other == null ? "input channel" : `${breakable(other)} ·`} ${number}`));
         continue;
       }
       const sign = balance > 0.2 ? "excites" : balance < -0.2 ? "inhibits" : "mixed";
-      const tile = channelTile(loader, network, { layer: other, channel: number, label: breakable(`${layerOf(other)?.alias ?? other} · ${number}`), note: `${{ excites: "+", inhibits: "−", mixed: "±" }[sign]}${figure(strength)}` });
+      const tile = channelTile(loader, network, { layer: page, channel: number, label: breakable(`${layerOf(page)?.alias ?? page} · ${number}`), note: `${{ excites: "+", inhibits: "−", mixed: "±" }[sign]}${figure(strength)}` });
       tile.node.title = `${other}, channel ${number}\nstrength ${figure(strength)}, ${sign} (balance ${change(balance ?? 0)})`;
       tile.node.classList.add(sign);
       grid.append(tile.node);

@@ -1,7 +1,7 @@
 // A class: what the network takes for it, rightly and wrongly, and the channels that say so.
 import { element, sayOrHide } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
-import { change, percent } from "../shared/words.js";
+import { change, percent, smallPercent } from "../shared/words.js";
 import { api, places } from "./addresses.js";
 import { barList } from "./bars.js";
 import { classChoice } from "./class_choice.js";
@@ -22,6 +22,7 @@ export function openClass({ network, layerOf, goTo }, route) {
   let timer = 0;
   let shown = "";
   let headKey = null;
+  const byWeight = element("div", {}); // filled where no images tell which channels speak for the class
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
   const pattern = figureOf(api.class(number, "/pattern.png"), `what the network takes most for ${name}`, { waiting: "drawing the pattern …" });
   const sections = element("div", { class: "sections" }, waiting("Asking about the class …"));
@@ -52,6 +53,7 @@ export function openClass({ network, layerOf, goTo }, route) {
     if (told.waiting) timer = setTimeout(fetchAll, AGAIN);
     showPattern(told);
     show(told);
+    if (told.head && !network.dataset && !byWeight.childElementCount) showWeights(told.head);
   }
 
   function showPattern({ head, commands }) {
@@ -64,7 +66,8 @@ export function openClass({ network, layerOf, goTo }, route) {
     if (JSON.stringify(told) === shown) return;
     shown = JSON.stringify(told);
     const parts = [
-      told.waiting && !told.typical ? waiting("Asking the network about all test images; they come by themselves …") : null,
+      told.waiting && !told.typical ? waiting("Asking the network about all images; they come by themselves …") : null,
+      images("Taken for it soonest", told.likeliest, "The images to which the network gives this class the highest probability; what they are is not known."),
       images("Most typical", told.typical, "Its own images of which the network is surest."),
       images("Intruders", told.intruders, "Images of other classes that it takes for this one, the surest mistakes first."),
       images("Missed", told.missed, "Its own images that it takes for another class."),
@@ -72,7 +75,8 @@ export function openClass({ network, layerOf, goTo }, route) {
       channels("Speak against it", told.against, "The channels that take most from it."),
       told.waiting && told.typical && !told.for ? waiting("Looking for the channels that speak for it and against it …") : null,
     ].filter(Boolean);
-    sections.replaceChildren(...(parts.length ? parts : [element("p", { class: "note" }, "There are no images of this class, so there is nothing to show but its pattern.")]));
+    if (!parts.length) parts.push(element("p", { class: "note" }, "There are no images of this class, so there is little to show."));
+    sections.replaceChildren(...parts, byWeight);
   }
 
   function images(heading, judged, words) {
@@ -86,6 +90,7 @@ export function openClass({ network, layerOf, goTo }, route) {
 
   function judgedTile(each) {
     const { id, label, predicted, probability } = each;
+    if (label == null) return imageTile(loader, { id, caption: smallPercent(probability), title: `taken for ${network.classes[predicted]}` }).node;
     const wrong = predicted !== label;
     const sure = percent(probability, 0);
     const [is, taken] = [network.classes[label], network.classes[predicted]];
@@ -107,6 +112,16 @@ export function openClass({ network, layerOf, goTo }, route) {
       said: change(contribution),
     }));
     return section(heading, element("p", { class: "note" }, words), grid, element("details", {}, element("summary", {}, "as bars"), barList(bars, { signed: true })));
+  }
+
+  async function showWeights(head) {
+    const { incoming } = await ask(api.channel(head, number)).catch(() => ({}));
+    if (closed) return;
+    if (!incoming) timer = setTimeout(showWeights, AGAIN, head);
+    if (!incoming?.length) return;
+    const rows = incoming.map(({ page, channel, strength, balance }) => ({ layer: page, channel, contribution: balance < 0 ? -strength : strength }));
+    const words = "The channels whose weights in its score are largest; without images nobody knows how often they answer.";
+    byWeight.replaceChildren(channels("Weigh most in it", rows.filter(({ layer }) => layer != null), words) ?? "");
   }
 
   fetchAll();

@@ -102,7 +102,8 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
   }
 
   function showPredictions({ label, probabilities, name: called }) {
-    say(name, called ? called[0].toUpperCase() + called.slice(1) : "Image");
+    const own = id.startsWith("folder-"); // a file keeps its name as it is
+    say(name, called ? (own ? called[0] : called[0].toUpperCase()) + called.slice(1) : "Image");
     document.title = `${name.textContent} · convscope`;
     const [best, , predicted] = probabilities[0];
     const right = network.classes[label];

@@ -17,6 +17,7 @@ export function openImages({ network, goTo }, route) {
   let loader = new Loader();
   let query = route.query;
   let asked = 0;
+  let seen = ""; // what is shown
   const turn = (changes) => goTo(places.images({ ...query, offset: null, ...changes }));
   const splits = choiceOf("Which images", [], (value) => turn({ split: value, class: null, mistakes: null }));
   const classes = classChoice(network.classes, "all classes", (value) => turn({ class: value }));
@@ -39,6 +40,7 @@ export function openImages({ network, goTo }, route) {
       told = await ask(api.images({ split: query.split, class: query.class, mistakes: query.mistakes, offset, count: PAGE }));
     } catch (error) {
       if (mine !== asked) return;
+      seen = "";
       grid.replaceChildren();
       pages.replaceChildren();
       sayOrHide(trouble, error.message);
@@ -46,7 +48,9 @@ export function openImages({ network, goTo }, route) {
     }
     if (mine !== asked) return;
     sayOrHide(trouble, "");
-    show(told, offset);
+    const now = JSON.stringify([told, query]);
+    if (now !== seen) show(told, offset);
+    seen = now;
     if (told.waiting) setTimeout(() => mine === asked && draw(), 1500);
   }
 

@@ -2,7 +2,7 @@
 import { find, say } from "../shared/dom.js";
 import { thousands } from "../shared/words.js";
 
-const WORDS = { survey: "looking at all images", predictions: "asking the network about the test images" };
+const WORDS = { survey: "looking at all images", predictions: "asking the network about the images" };
 const unfinished = new Map();
 
 /** Show how far something has come; of several things that go on, the last that moved. */
