@@ -37,7 +37,7 @@ from convscope.report.results import (
     training_speed,
 )
 from convscope.report.sections import Shown, sections
-from convscope.report.training_words import classes_said, confusion_said, curves_said, sureness_said
+from convscope.report.training_words import began_said, classes_said, confusion_said, curves_said, sureness_said
 from convscope.training.frames import read_info
 from convscope.types import Dataset, Event, Network, Progress, no_progress
 
@@ -121,6 +121,7 @@ def write_report(
         "images": images,
         "gone": gone or ("no dataset is given" if dataset is None else ""),
         "config": config,
+        "began": began_said(config) if config.get("recipe") else "",
         "style": Markup((HERE / "assets" / "report.css").read_text(encoding="utf-8")),  # our own file
         "figures": figures,
         "mistakes": mistakes,
