@@ -50,7 +50,7 @@ class Album:
         data = png_bytes(picture, scale=scale)
         if self.folder:
             (self.folder / f"{picture.name}.png").write_bytes(data)
-        shown = {**self._embedded(picture, data), "picture": picture}
+        shown: dict[str, Any] = {**self._embedded(picture, data), "picture": picture}
         if shown["height"] > HIGH * shown["width"] and not (self.linked and self.folder):
             shown["halves"] = [self._embedded(half, png_bytes(half, scale=scale)) for half in halves(picture)]
         self.shown += shown.get("halves", [shown])
