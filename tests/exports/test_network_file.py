@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from convscope.errors import ConvscopeError, UsageError
+from convscope.errors import ConvscopeError, NumericsError, UsageError
 from convscope.exports import network_file
 from convscope.exports.network_file import export_network
 from convscope.models import build_model
@@ -123,7 +123,7 @@ class Wrong(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(360, 3)
-        self.shift = 0.0
+        self.shift, self.factor = 0.0, 1.0
 
     def forward(self, inputs):
         return self.linear(inputs.flatten(1)) + self.shift
@@ -131,13 +131,32 @@ class Wrong(nn.Module):
     def __deepcopy__(self, memo):
         other = Wrong()
         other.load_state_dict(self.state_dict())
-        other.shift = 0.01
+        other.shift = 0.01 * self.factor
         return other
 
 
 def test_a_file_that_computes_something_else_is_not_written(tmp_path):
     with pytest.raises(ConvscopeError, match=r"other logits than small: they differ by 0\.01 for 1 random images"):
         export_network(network(Wrong()), tmp_path / "net.pt2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_logits_are_held_to_their_own_size(tmp_path):
+    wrong = Wrong()
+    with torch.no_grad():
+        for each in wrong.parameters():
+            each.mul_(1e-9)
+    wrong.factor = 1e-9
+    with pytest.raises(ConvscopeError, match=r"they differ by 1e-11"):
+        export_network(network(wrong), tmp_path / "net.pt2")
+
+
+def test_a_network_of_no_numbers_is_not_exported(tmp_path):
+    broken = network()
+    with torch.no_grad():
+        broken.model[0].weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(NumericsError, match="small gives logits that are not finite; nothing is written"):
+        export_network(broken, tmp_path / "net.pt2")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -64,8 +64,8 @@ def runs(dice: random.Random) -> list[tuple[str, bytes]]:
     large = header("run/film/x.json", tarfile.REGTYPE)
     large.pax_headers = {
         "GNU.sparse.map": "0,1",
-        "GNU.sparse.size": str(1 << 40),
-        "GNU.sparse.realsize": str(1 << 40),
+        "GNU.sparse.size": str(1 << 26),
+        "GNU.sparse.realsize": str(1 << 26),
     }
     sound = archive()
     return [
@@ -97,7 +97,7 @@ def runs(dice: random.Random) -> list[tuple[str, bytes]]:
         ("a file that claims a gigabyte", raw(header("run/x.json", tarfile.REGTYPE, size=1 << 30)) + bytes(5120)),
         ("ten thousand headers of headers", raw(header("x", tarfile.XHDTYPE)) * 10_000 + bytes(1024)),
         ("a map of holes without end", sparse("run/film/x.json") + b"1\n" * 1_000_000),
-        ("a terabyte of holes", archive(FILES, large)),
+        ("a file of holes", archive(FILES, large)),
         ("a size below nothing", raw(header("run/x.json", tarfile.REGTYPE, size=-512)) + sound),
         ("a size below nothing, in an extended header", archive(FILES, negative)),
         ("an archive of nothing", tar([])),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from convscope import __version__
 from convscope.durable import make_place, replace_file
-from convscope.errors import ConvscopeError, UsageError
+from convscope.errors import ConvscopeError, NumericsError, UsageError
 from convscope.hooks import frozen_eval, like_model
 from convscope.types import Network
 
@@ -24,7 +24,7 @@ INPUT, OUTPUT = "images", "logits"
 BATCH = 2  # of the example; any other is as good, since the file takes batches of any size
 CHECKED = (1, 5)  # images at a time
 TOLERANCE = 1e-4
-"""The largest difference that the file's logits may have, of the network's largest or of one where that is less."""
+"""The largest difference that the file's logits may have, as a share of the network's largest."""
 
 ONNX_BYTES = 2**31 - 2**24
 """An ONNX file cannot hold more; a little is left for what is not weights."""
@@ -69,7 +69,8 @@ def export_network(network: Network, path: str | Path) -> NetworkFile:
     `logits` (N, classes): the normalization is within. Name, class names, input size, mean, deviation and the
     weights' hash are in its metadata (a .pt2 has them as the extra file `convscope.json`). The model is left as it
     was found. Raises UsageError for another ending, a missing package, and a network that cannot be exported;
-    ConvscopeError where the file does not compute what the network does; and nothing is written then.
+    NumericsError where the network's logits are not finite, ConvscopeError where the file's are others; and then
+    writes nothing.
     """
     path = Path(path)
     write, open_file = _writer(path)
@@ -175,8 +176,10 @@ def _difference(network: Network, run: Run) -> float:
         images = torch.rand(count, len(network.mean), *network.input_size, generator=dice)
         with frozen_eval(network.model):
             expected = network(like_model(network.model, images)).cpu().float()
+        if not expected.isfinite().all():
+            raise NumericsError(f"{network.name} gives logits that are not finite; nothing is written")
         difference = _apart(run(images), expected)
-        if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        if not difference <= TOLERANCE * float(expected.abs().max()):
             raise ConvscopeError(
                 f"what was exported gives other logits than {network.name}: they differ by {difference:.2g} for "
                 f"{count} random images; nothing is written; please report it"

@@ -14,12 +14,13 @@ from convscope.errors import UsageError
 def named_places(config: Mapping[str, Any]) -> list[str]:
     """The absolute paths in a run.json, each once.
 
-    >>> dataset = {"name": "folder:/home/ann/birds", "options": {"sources": ["https://example.com/birds"]}}
+    >>> dataset = {"name": "folder:/home/ann/birds", "source": "photos in /srv, https://x.org/y"}
     >>> named_places({"command": "convscope run birds -o /tmp/x", "weights": None, "dataset": dataset})
-    ['/tmp/x', '/home/ann/birds']
+    ['/tmp/x', '/home/ann/birds', '/srv']
     """
     words = (word for text in _texts(config) for word in re.split(r"[\s='\"]+", text) if "://" not in word)
-    found = (part for word in words for part in (word, word.partition(":")[2]))  # after folder: and the like
+    ended = (word.rstrip(",.;)") for word in words)
+    found = (part for word in ended for part in (word, word.partition(":")[2]))  # after folder: and the like
     return list(dict.fromkeys(part for part in found if PurePath(part).is_absolute()))
 
 

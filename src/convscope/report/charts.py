@@ -31,6 +31,7 @@ THEME = {  # the page's own colours, by CSS variable
     QUIET: "var(--quiet)",
     RULE: "var(--rule)",
 }
+TAG = r"<[^>]+>"
 ID = r'(\sid="|href="#|url\(#)([^")]+)'
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -183,14 +184,12 @@ def svg(figure: Figure, *, name: str, label: str) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    numbers: dict[str, int] = {}  # matplotlib's own ids are the same in every chart, or differ from run to run
 
     def adapt(tag: re.Match[str]) -> str:
-        own = re.sub(ID, lambda found: f"{found[1]}{name}-{numbers.setdefault(found[2], len(numbers))}", tag[0])
-        own = re.sub(r"font-size: (\S+)px", r"font-size: calc(\1px * var(--larger, 1))", own)  # larger on paper
+        own = re.sub(r"font-size: (\S+)px", r"font-size: calc(\1px * var(--larger, 1))", tag[0])  # larger on paper
         return re.sub(r"#[0-9a-f]{6}", lambda colour: THEME.get(colour[0], colour[0]), own)
 
-    text = re.sub(r"<[^>]+>", adapt, text)
+    text = re.sub(TAG, adapt, _with_own_ids(text, name))
     return text.replace("<svg", f'<svg role="img" aria-label={quoteattr(label)}', 1)
 
 
@@ -209,7 +208,18 @@ def svg_file(figure: Figure, provenance: Mapping[str, str] | None = None) -> byt
     with look():
         told = {"Date": None, "Creator": "convscope", "Description": about}
         figure.savefig(file, format="svg", facecolor="white", metadata=told)
-    return file.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")  # not every reader has it
+    text = _with_own_ids(file.getvalue().decode(), "chart")
+    return text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif").encode()  # not every reader has it
+
+
+def _with_own_ids(text: str, name: str) -> str:
+    """The SVG with ids that begin so: matplotlib's are the same in every chart, or differ from run to run."""
+    numbers: dict[str, int] = {}
+
+    def rename(found: re.Match[str]) -> str:
+        return f"{found[1]}{name}-{numbers.setdefault(found[2], len(numbers))}"
+
+    return re.sub(TAG, lambda tag: re.sub(ID, rename, tag[0]), text)
 
 
 def _line(axes: Axes, events: Sequence[Event], key: str, **look: Any) -> None:
