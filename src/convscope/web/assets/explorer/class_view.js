@@ -120,7 +120,7 @@ export function openClass({ network, layerOf, goTo }, route) {
     if (!incoming) timer = setTimeout(showWeights, AGAIN, head);
     if (!incoming?.length) return;
     const rows = incoming.map(({ page, channel, strength, balance }) => ({ layer: page, channel, contribution: balance < 0 ? -strength : strength }));
-    const words = "The channels whose weights in its score are largest; without images nobody knows how often they answer.";
+    const words = "The channels whose weights in its score are largest; how often and how strongly they answer is not counted.";
     byWeight.replaceChildren(channels("Weigh most in it", rows.filter(({ layer }) => layer != null), words) ?? "");
   }
 
