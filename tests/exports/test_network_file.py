@@ -91,7 +91,7 @@ def test_a_program_gives_the_logits_of_the_network(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["net.onnx", "net.pt2"])
-def test_our_resnets_grey_images_and_half_precision_are_taken(tmp_path, name):
+def test_our_resnets_grey_images_and_doubles_are_taken(tmp_path, name):
     if name.endswith("onnx"):
         pytest.importorskip("onnxruntime")
     resnet = build_model("resnet8", class_count=3, seed=0).to(memory_format=torch.channels_last)
@@ -100,6 +100,7 @@ def test_our_resnets_grey_images_and_half_precision_are_taken(tmp_path, name):
     double = network()
     double.model.double()
     assert export_network(double, tmp_path / name).difference < 1e-5
+    assert double.model[0].weight.dtype == torch.float64
 
 
 def test_the_model_is_left_as_it_was_found(tmp_path):
