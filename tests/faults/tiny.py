@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from convscope.data import DATASETS
+from convscope.durable import replace_file
 from convscope.models import MODELS
 from convscope.tables import Entry
 from convscope.types import Dataset, Split
@@ -91,5 +92,5 @@ def write_recipe(folder: Path, name: str) -> Path:
         lines += ["[[phases]]", f'optimizer = "{optimizer}"', f"learning_rate = {rate}"]
         lines += [f"epochs = {EPOCHS // len(phases)}", "weight_decay = 0.001"]
     path = folder / f"{name}.toml"
-    path.write_text("\n".join(lines) + "\n")
+    replace_file(path, ("\n".join(lines) + "\n").encode())  # another command may be reading it at this moment
     return path
