@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -73,7 +74,8 @@ def test_names_are_followed_through_the_packages_modules(module):
         "places": (),
     }
     assert typing.get_args(found[2].annotation) == ("a", "b")
-    assert str(found[4].annotation) == "list[pathlib.Path]"
+    assert found[4].annotation == list[Path]
+    assert _flag_type(Path | Unimported | None) == Path | None
     assert told == "Draws."
     assert "otherpackage.words" not in sys.modules
 

@@ -98,7 +98,7 @@ def _flag_type(annotation: Any) -> Any:
     members = typing.get_args(annotation)
     if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
         return annotation
-    plain = [member for member in members if member.__module__ in ("builtins", "pathlib", "typing")]
+    plain = [member for member in members if member.__module__.partition(".")[0] in ("builtins", "pathlib", "typing")]
     return reduce(or_, plain)
 
 
