@@ -118,10 +118,8 @@ EXAMPLES: Mapping[str, Mapping[str, str]] = {
 def examples_of(command: str) -> str:
     """The examples of a command, or of the whole, as Markdown for the end of its help; empty where there are none.
 
-    >>> print(examples_of("datasets"))
-    Examples:
-    <BLANKLINE>
-    * `convscope datasets`: names for run and train
+    >>> examples_of("datasets").splitlines()[2:]
+    ['* `convscope datasets`: names for run and train']
     """
     lines = [f"* `{typed}`: {what}" for typed, what in EXAMPLES.get(command, {}).items()]
     return "\n".join(["Examples:", "", *lines]) if lines else ""
