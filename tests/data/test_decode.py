@@ -3,12 +3,11 @@
 import random
 import re
 import struct
-import time
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from convscope.data.decode import Unreadable, decode_image, read_size, to_rgb
 
@@ -129,11 +128,9 @@ def test_a_large_jpeg_decoded_small_is_nearly_the_same(tmp_path):
 
 def test_extreme_sizes(tmp_path):
     assert (decode_image(saved(tmp_path, one("RGB", (1, 2, 3))), 16)[2] == 3).all()
-    started = time.monotonic()
     pixels = decode_image(saved(tmp_path, Image.new("RGB", (1, 20_000), (9, 9, 9))), 64)
     assert pixels.shape == (3, 64, 64)
     assert (pixels == 9).all()
-    assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
@@ -190,10 +187,9 @@ def header_only(path, width, height):
 
 
 @pytest.mark.parametrize("size", [(5000, 5001), (13_300, 13_300), (60_000, 60_000), (25_000_001, 1)])
-def test_bombs_are_refused_from_the_header(tmp_path, size):
-    started = time.monotonic()
+def test_bombs_are_refused_from_the_header(tmp_path, size, monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("it was decoded"))
     refuses(header_only(tmp_path / "bomb.png", *size), "^more than 25 million pixels$")
-    assert time.monotonic() - started < 0.1
 
 
 def test_the_largest_that_is_allowed(tmp_path):
