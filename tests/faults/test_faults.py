@@ -51,4 +51,4 @@ def test_a_lost_rank(tmp_path):
 
 
 def test_runs_of_older_releases(tmp_path):
-    all_held(old_runs(tmp_path), 9)
+    all_held(old_runs(tmp_path), 12)
