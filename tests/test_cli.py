@@ -128,7 +128,9 @@ def test_a_picture_says_where_it_comes_from(finished, tmp_path, capsys, monkeypa
 
 
 def test_a_name_that_is_no_png_is_told_before_anything_is_drawn(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("convscope.commands.open_subject", lambda *_: pytest.fail("opened the network first"))
+    monkeypatch.setattr(
+        "convscope.command_line.method_commands.open_subject", lambda *_: pytest.fail("opened the network first")
+    )
     assert call("maximize", "latest", "-o", tmp_path / "x.jpg") == 2
     assert "x.jpg; allowed: a name that ends in .png" in capsys.readouterr().err
 
@@ -217,8 +219,10 @@ def test_sigterm_is_told_and_exits_with_143(capsys, monkeypatch):
 
 
 def test_ctrl_c_after_a_training_ends_what_comes_of_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("convscope.jobs.train_events", lambda *_, **__: iter(()))
-    monkeypatch.setattr("convscope.jobs.run_results", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("convscope.command_line.jobs.train_events", lambda *_, **__: iter(()))
+    monkeypatch.setattr(
+        "convscope.command_line.jobs.run_results", lambda *_, **__: signal.raise_signal(signal.SIGINT)
+    )
     assert call("train", "digits", *SHORT, "--out", tmp_path, "--quiet") == 130
     assert capsys.readouterr().err == "convscope: stopped; what was saved stands\n"
 

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from convscope.cli import app, main
-from convscope.examples import EXAMPLES
+from convscope.command_line.examples import EXAMPLES
 from convscope.methods import METHODS
 
 COMMANDS = [name for name in app if not name.startswith("-")]

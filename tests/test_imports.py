@@ -28,11 +28,7 @@ RANKS = [
     {"film"},
     {"report"},
     {"web", "loggers", "exports"},
-    {"console", "flags", "stop_signals", "examples", "completion"},
-    {"settings"},
-    {"jobs", "endings"},
-    {"subject", "comparison"},
-    {"commands", "listings", "transfers"},
+    {"command_line"},
     {"cli"},
     {"__main__"},
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from convscope.commands import GIVEN, _flag_type
+from convscope.command_line.method_commands import GIVEN, _flag_type
 from convscope.errors import UsageError
 from convscope.methods import METHODS
 from convscope.signatures import Unimported, read_signature
@@ -32,7 +32,8 @@ def test_a_methods_source_says_what_its_function_says(name):
 
 def test_no_method_needs_torch_for_its_help_and_flags():
     code = (
-        "import sys\nfrom convscope.commands import method_command\nfrom convscope.methods import METHODS\n"
+        "import sys\nfrom convscope.command_line.method_commands import method_command\n"
+        "from convscope.methods import METHODS\n"
         "for name in METHODS.own: method_command(name)\nsys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,8 +14,8 @@ from docstring_parser import DocstringStyle, parse
 import convscope as cs
 from convscope import errors
 from convscope.cli import app
+from convscope.command_line.examples import examples_of
 from convscope.data import DATASETS
-from convscope.examples import examples_of
 from convscope.loggers import LOGGERS
 from convscope.methods import METHODS
 from convscope.models import MODELS

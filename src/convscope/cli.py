@@ -10,13 +10,12 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from convscope import __version__
-from convscope.comparison import compare_runs, train_recipes
-from convscope.completion import completion_command
-from convscope.console import print_address, print_results, say
-from convscope.endings import explain
-from convscope.errors import DataError, UsageError
-from convscope.examples import examples_of
-from convscope.flags import (
+from convscope.command_line.comparison import compare_runs, train_recipes
+from convscope.command_line.completion import completion_command
+from convscope.command_line.console import print_address, print_results, say
+from convscope.command_line.endings import explain
+from convscope.command_line.examples import examples_of
+from convscope.command_line.flags import (
     DEFAULT_DATA,
     DEFAULT_OUTPUT,
     DEFAULT_PAGE,
@@ -28,12 +27,13 @@ from convscope.flags import (
     SubjectFlags,
     TrainFlags,
 )
-from convscope.jobs import read_dataset, resume_training, run_results
-from convscope.listings import LISTINGS
+from convscope.command_line.jobs import read_dataset, resume_training, run_results
+from convscope.command_line.listings import LISTINGS
+from convscope.command_line.stop_signals import told_as_interrupts
+from convscope.command_line.subject import draw_film, explore_network
+from convscope.command_line.transfers import TRANSFERS
+from convscope.errors import DataError, UsageError
 from convscope.methods import METHODS
-from convscope.stop_signals import told_as_interrupts
-from convscope.subject import draw_film, explore_network
-from convscope.transfers import TRANSFERS
 
 app = App(
     name="convscope",
@@ -232,7 +232,7 @@ def film(
     seed
         Decides the start of the first patterns.
     """
-    from convscope.commands import parse_channels
+    from convscope.command_line.method_commands import parse_channels
 
     channels = parse_channels(channel)
     draw_film(
@@ -242,7 +242,7 @@ def film(
 
 for name, entry in METHODS.items():
     told = {"help": f"Draw {entry.summary}.", "help_epilogue": examples_of(name)}
-    app.command(f"convscope.commands:{name}", name=name, **told)
+    app.command(f"convscope.command_line.method_commands:{name}", name=name, **told)
 
 for name, transfer in TRANSFERS.items():
     app.command(transfer, name=name)

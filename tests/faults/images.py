@@ -15,12 +15,12 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from convscope.command_line.flags import Output
+from convscope.command_line.subject import Subject
 from convscope.data.decode import Unreadable, decode_image
 from convscope.data.folder import load_folder
 from convscope.data.shards import load_shards
 from convscope.errors import DataError
-from convscope.flags import Output
-from convscope.subject import Subject
 from convscope.types import Dataset, Network
 from convscope.web.explorer.uploads import Decoder, Refused
 from tests.faults.harness import Tally

@@ -15,13 +15,20 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from docstring_parser import DocstringStyle, parse
 
-from convscope.console import print_results, show_work
+from convscope.command_line.console import print_results, show_work
+from convscope.command_line.flags import (
+    DEFAULT_DATA,
+    DEFAULT_OUTPUT,
+    DEFAULT_SUBJECT,
+    DataFlags,
+    Output,
+    SubjectFlags,
+)
+from convscope.command_line.subject import Subject, keep_picture, maximize_all, open_subject
 from convscope.errors import Interrupted, UsageError
-from convscope.flags import DEFAULT_DATA, DEFAULT_OUTPUT, DEFAULT_SUBJECT, DataFlags, Output, SubjectFlags
 from convscope.methods import METHODS
 from convscope.picture_files import check_picture_name
 from convscope.signatures import read_signature
-from convscope.subject import Subject, keep_picture, maximize_all, open_subject
 from convscope.tables import look_up
 
 WITH_BUDGET = ("budget", "layer", "dataset", "seed", "subject", "data", "output")

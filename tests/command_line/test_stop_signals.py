@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from convscope import stop_signals
-from convscope.stop_signals import StopSignals, exit_code, told_as_interrupts
+from convscope.command_line import stop_signals
+from convscope.command_line.stop_signals import StopSignals, exit_code, told_as_interrupts
 
 
 def test_before_a_training_has_begun_a_signal_ends_at_once():

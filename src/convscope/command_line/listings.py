@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from convscope.console import print_results
-from convscope.flags import DEFAULT_OUTPUT, DEFAULT_SUBJECT, Output, SubjectFlags
-from convscope.subject import open_subject
+from convscope.command_line.console import print_results
+from convscope.command_line.flags import DEFAULT_OUTPUT, DEFAULT_SUBJECT, Output, SubjectFlags
+from convscope.command_line.subject import open_subject
 
 
 def layers(network: str, /, *, subject: SubjectFlags = DEFAULT_SUBJECT, output: Output = DEFAULT_OUTPUT) -> None:

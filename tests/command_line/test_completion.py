@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from convscope.cli import app, main
-from convscope.completion import completion_script
+from convscope.command_line.completion import completion_script
 
 ASK = """
 source "$1"; shift

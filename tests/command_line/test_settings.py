@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from convscope.cli import main
+from convscope.command_line.flags import DEFAULT_DATA, DataFlags, TrainFlags
+from convscope.command_line.settings import anywhere, load_images, overrides, parse_numbers, weights_place
 from convscope.errors import UsageError
-from convscope.flags import DEFAULT_DATA, DataFlags, TrainFlags
 from convscope.models.zoo import zoo_network
-from convscope.settings import anywhere, load_images, overrides, parse_numbers, weights_place
 from convscope.training.recipes import get_recipe, override_recipe
 from convscope.training.run import open_run
 from convscope.types import no_progress

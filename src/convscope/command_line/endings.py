@@ -7,9 +7,9 @@ import os
 
 from cyclopts import CycloptsError
 
-from convscope.console import say
+from convscope.command_line.console import say
+from convscope.command_line.stop_signals import exit_code
 from convscope.errors import ConvscopeError, ResourceError, is_out_of_memory
-from convscope.stop_signals import exit_code
 
 DISK_ERRORS = {
     errno.ENOSPC,

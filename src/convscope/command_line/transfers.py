@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from convscope.console import print_results, say, show_work
+from convscope.command_line.console import print_results, say, show_work
+from convscope.command_line.flags import DEFAULT_OUTPUT, DEFAULT_SUBJECT, Output, SubjectFlags
+from convscope.command_line.subject import is_run, open_subject
 from convscope.durable import make_place, refusal_told, whole_file
 from convscope.errors import UsageError
 from convscope.exports import CHART, CURVES, NETWORK, what_to_export
-from convscope.flags import DEFAULT_OUTPUT, DEFAULT_SUBJECT, Output, SubjectFlags
-from convscope.subject import is_run, open_subject
 
 Chart = Literal["curves", "phases", "confusion", "class-accuracy"]
 

@@ -10,11 +10,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convscope.console import print_results, say, show_work
-from convscope.durable import make_place
-from convscope.errors import DataError, Interrupted, NumericsError, UsageError
-from convscope.flags import DataFlags, Output, TrainFlags
-from convscope.jobs import (
+from convscope.command_line.console import print_results, say, show_work
+from convscope.command_line.flags import DataFlags, Output, TrainFlags
+from convscope.command_line.jobs import (
     find_standing,
     follow,
     log_to,
@@ -24,8 +22,10 @@ from convscope.jobs import (
     train_run,
     watch_beside,
 )
-from convscope.settings import anywhere, check_flags, command_line, load_images, overrides, start_options
-from convscope.stop_signals import StopSignals, exit_code
+from convscope.command_line.settings import anywhere, check_flags, command_line, load_images, overrides, start_options
+from convscope.command_line.stop_signals import StopSignals, exit_code
+from convscope.durable import make_place
+from convscope.errors import DataError, Interrupted, NumericsError, UsageError
 
 if TYPE_CHECKING:
     from convscope.training.run import Run

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convscope.console import say
+from convscope.command_line.console import say
+from convscope.command_line.flags import DataFlags, TrainFlags
 from convscope.errors import UsageError
-from convscope.flags import DataFlags, TrainFlags
 from convscope.tables import look_up
 
 if TYPE_CHECKING:

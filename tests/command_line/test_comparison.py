@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from convscope import comparison
 from convscope.cli import main
+from convscope.command_line import comparison
 from convscope.data.memory import dataset_in_memory
 from convscope.errors import NumericsError
 from convscope.report import comparison_pictures

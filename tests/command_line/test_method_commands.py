@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from convscope import commands
-from convscope.commands import GIVEN, method_command, parse_channels
+from convscope.command_line import method_commands
+from convscope.command_line.method_commands import GIVEN, method_command, parse_channels
 from convscope.errors import UsageError
 from convscope.methods import METHODS
 
@@ -35,7 +35,7 @@ def test_a_knob_that_takes_a_tensor_in_python_takes_words_as_a_flag():
 
 def test_only_methods_have_commands():
     with pytest.raises(AttributeError, match="no attribute 'paint_it'"):
-        commands.__getattr__("paint_it")
+        method_commands.__getattr__("paint_it")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from convscope.command_line.transfers import Chart
 from convscope.exports import EXPORTS
 from convscope.training.folder import lock_run, read_events
 from convscope.training.run import open_run
-from convscope.transfers import Chart
 from tests.docs.reader import call as succeed
 from tests.faults.mistakes import call
 

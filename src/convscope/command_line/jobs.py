@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from convscope.console import TrainingDisplay, print_address, print_results, say, show_work
+from convscope.command_line.console import TrainingDisplay, print_address, print_results, say, show_work
+from convscope.command_line.flags import DataFlags, Output, TrainFlags
+from convscope.command_line.settings import anywhere, check_flags, command_line, load_images, overrides, start_options
+from convscope.command_line.stop_signals import StopSignals
 from convscope.errors import Interrupted, UsageError
-from convscope.flags import DataFlags, Output, TrainFlags
-from convscope.settings import anywhere, check_flags, command_line, load_images, overrides, start_options
-from convscope.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from convscope.ranks import Ranks

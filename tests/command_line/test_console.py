@@ -2,7 +2,7 @@
 
 import pytest
 
-from convscope.console import TrainingDisplay, print_results, say, show_work
+from convscope.command_line.console import TrainingDisplay, print_results, say, show_work
 from convscope.types import Event
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convscope.console import print_address, print_results, say, show_work
+from convscope.command_line.console import print_address, print_results, say, show_work
+from convscope.command_line.flags import DEFAULT_DATA, DataFlags, Output, PageFlags, SubjectFlags
+from convscope.command_line.jobs import parse_duration, read_dataset
+from convscope.command_line.settings import anywhere, command_line, dataset_options, parse_numbers, without_pickle
 from convscope.data.printable import printable
 from convscope.errors import DataError, UsageError
-from convscope.flags import DEFAULT_DATA, DataFlags, Output, PageFlags, SubjectFlags
-from convscope.jobs import parse_duration, read_dataset
-from convscope.settings import anywhere, command_line, dataset_options, parse_numbers, without_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor

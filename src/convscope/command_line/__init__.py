@@ -1,0 +1,1 @@
+"""What a terminal takes and shows: flags, settings, the work of each command, and how it ends."""
