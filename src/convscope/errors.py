@@ -95,6 +95,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 _NO_MEMORY = ("DefaultCPUAllocator", "ALLOC_FAILED")  # of the CPU, and of CUDA's libraries
 
 
+def in_one_line(error: BaseException) -> str:
+    r"""What kind of error it is and what it says, in one line that is not too long for a terminal.
+
+    >>> in_one_line(ValueError("shapes (2,)\n  and (3,)"))
+    'ValueError: shapes (2,) and (3,)'
+    """
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return line if len(line) <= _LINE else f"{line[: _LINE - 1]}…"
+
+
+_LINE = 300
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """The known names most like `name`, for an error message; empty when nothing is near.
 

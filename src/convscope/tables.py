@@ -7,7 +7,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
-from convscope.errors import UsageError, closest
+from convscope.errors import UsageError, closest, in_one_line
 
 Value = TypeVar("Value")
 
@@ -33,10 +33,9 @@ class Entry(NamedTuple):
         except Exception as error:
             if not self.package:
                 raise
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UsageError(
-                f"{self.target}, which the package {self.package} adds, does not load: {reason}; mend it, or "
-                f"without it: pip uninstall {self.package}"
+                f"{self.target}, which the package {self.package} adds, does not load: {in_one_line(error)}; "
+                f"mend it, or without it: pip uninstall {self.package}"
             ) from error
 
 

@@ -9,7 +9,7 @@ from cyclopts import CycloptsError
 
 from convscope.command_line.console import say
 from convscope.command_line.stop_signals import exit_code
-from convscope.errors import ConvscopeError, ResourceError, is_out_of_memory
+from convscope.errors import ConvscopeError, ResourceError, in_one_line, is_out_of_memory
 
 DISK_ERRORS = {
     errno.ENOSPC,
@@ -42,8 +42,7 @@ def explain(error: BaseException) -> int:
     elif isinstance(error, CycloptsError):
         message, code = f"{' '.join(str(error).split())} See: {_help(error)}", 2
     else:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        message, code = f"unforeseen {reason}; please report it, with what --debug shows", 1
+        message, code = f"unforeseen {in_one_line(error)}; please report it, with what --debug shows", 1
     rank = os.environ.get("RANK", "0")
     say(f"convscope: {message}" if rank == "0" else f"convscope: rank {rank}: {message}")
     return code

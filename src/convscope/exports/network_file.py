@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from convscope import __version__
 from convscope.durable import make_place, replace_file
-from convscope.errors import ConvscopeError, NumericsError, UsageError
+from convscope.errors import ConvscopeError, NumericsError, UsageError, in_one_line
 from convscope.hooks import frozen_eval, like_model
 from convscope.types import Network
 
@@ -84,8 +84,7 @@ def export_network(network: Network, path: str | Path) -> NetworkFile:
         except ConvscopeError:
             raise
         except Exception as error:  # exporters raise of all kinds, at length
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise UsageError(f"{network.name} cannot be exported as {path.suffix}: {reason}") from error
+            raise UsageError(f"{network.name} cannot be exported as {path.suffix}: {in_one_line(error)}") from error
     make_place(path)
     replace_file(path, data)
     return NetworkFile(path, len(data), difference, checked_by)

@@ -14,7 +14,7 @@ from platformdirs import user_state_dir
 from torch import nn
 
 from convscope.durable import replace_file, to_json
-from convscope.errors import UsageError, closest
+from convscope.errors import UsageError, closest, in_one_line
 from convscope.types import Network
 
 FORMS = "torchvision:NAME, timm:NAME, huggingface:PLACE or module:function"
@@ -37,14 +37,16 @@ def call_factory(name: str, folder: Path | None = None) -> nn.Module | Network:
         except ModuleNotFoundError as error:
             raise UsageError(f'no network "{name}": {error}; allowed: {FORMS}') from error
         except Exception as error:
-            raise UsageError(f"{module_name} cannot be imported: {_line(error)}; --debug shows where") from error
+            raise UsageError(
+                f"{module_name} cannot be imported: {in_one_line(error)}; --debug shows where"
+            ) from error
         factory = getattr(module, inner, None)
         if not callable(factory):
             raise UsageError(f'no function "{inner}" in {module_name}{closest(inner, vars(module))}')
         try:
             made: Any = factory()
         except Exception as error:
-            raise UsageError(f"{name}() failed: {_line(error)}; --debug shows where") from error
+            raise UsageError(f"{name}() failed: {in_one_line(error)}; --debug shows where") from error
     if not isinstance(made, Network | nn.Module):
         raise UsageError(f"{name} gives a {type(made).__name__}; allowed: a torch.nn.Module or a convscope.Network")
     _remember(name)
@@ -113,7 +115,3 @@ def _remember(name: str) -> None:
     with suppress(OSError):  # where it cannot be kept, it is asked for again
         _place().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         replace_file(_place(), to_json(kept))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

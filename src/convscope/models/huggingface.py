@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope.errors import CheckpointError, ConvscopeError, DataError, UsageError
+from convscope.errors import CheckpointError, ConvscopeError, DataError, UsageError, in_one_line
 from convscope.models.feed import Feed, package
 
 SAFE = {"trust_remote_code": False}
@@ -92,7 +92,7 @@ def huggingface_again(config: Mapping[str, Any], class_count: int) -> nn.Module:
         raise
     except Exception as error:  # a configuration may be damaged in any way
         raise CheckpointError(
-            f"transformers cannot build the network that run.json describes: {_line(error)}"
+            f"transformers cannot build the network that run.json describes: {in_one_line(error)}"
         ) from error
 
 
@@ -143,11 +143,11 @@ def _loading(transformers: Any, place: str, *, pretrained: bool) -> Generator[No
     except Exception as error:  # transformers lets nearly anything escape
         if Path(place).is_dir():
             raise CheckpointError(
-                f"transformers cannot read {place}: {_line(error)}; wanted: config.json and model.safetensors of an "
-                "image classifier"
+                f"transformers cannot read {place}: {in_one_line(error)}; wanted: config.json and "
+                "model.safetensors of an image classifier"
             ) from error
         if pretrained:
-            raise DataError(f"huggingface:{place} cannot be had: {_line(error)}") from error
+            raise DataError(f"huggingface:{place} cannot be had: {in_one_line(error)}") from error
         raise UsageError(
             f'no folder "{place}", and nothing of that name was downloaded before; --weights pretrained does'
         ) from error
@@ -167,7 +167,3 @@ def _silence(transformers: Any) -> Generator[None]:
         speech.set_verbosity(before)
         if bars:
             speech.enable_progress_bar()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

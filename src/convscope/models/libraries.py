@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from convscope.errors import DataError, UsageError, closest
+from convscope.errors import DataError, UsageError, closest, in_one_line
 from convscope.models.feed import Feed, package
 
 
@@ -73,8 +73,9 @@ def loading_told(name: str) -> Generator[None]:
         with redirect_stdout(sys.stderr):
             yield
     except Exception as error:  # each library has errors of its own
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise DataError(f"the weights of {name} cannot be had: {reason}; allowed also: --weights FILE") from error
+        raise DataError(
+            f"the weights of {name} cannot be had: {in_one_line(error)}; allowed also: --weights FILE"
+        ) from error
 
 
 def _torchvision(name: str) -> Any:
