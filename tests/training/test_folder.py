@@ -75,6 +75,8 @@ def test_latest_is_the_one_started_last(tmp_path, monkeypatch):
         create_run(tmp_path / "runs" / name, config(started))
     (tmp_path / "runs" / "damaged").mkdir()
     (tmp_path / "runs" / "damaged" / "run.json").write_text("{")
+    create_run(tmp_path / "runs" / "undated", config("yesterday"))
+    create_run(tmp_path / "runs" / "numbered", config(3))
     assert find_run("latest").name == "a"
     assert find_run("runs/c").name == "c"
     with pytest.raises(UsageError, match=r'"nowhere" is no run folder .*; allowed: latest or a folder; in runs/: '):

@@ -48,9 +48,8 @@ def find_run(name: str) -> Path:
     Raises UsageError where there is none.
     """
     if name == "latest":
-        runs = [
-            path.parent for depth in ("*", "*/*") for path in RUNS.glob(f"{depth}/run.json")
-        ]  # and in comparisons
+        # One folder deeper lie the runs of comparisons.
+        runs = [path.parent for depth in ("*", "*/*") for path in RUNS.glob(f"{depth}/run.json")]
         if not runs:
             raise UsageError(f'no run in {RUNS}/, so there is no "latest"; make one: convscope run digits')
         return max(runs, key=_started)
@@ -67,7 +66,7 @@ def _started(path: Path) -> float:
     """When the run was started, in seconds since 1970; what cannot be read was started before all others."""
     try:
         return datetime.fromisoformat(read_config(path)["started"]).timestamp()
-    except CheckpointError:
+    except (CheckpointError, TypeError, ValueError):
         return 0.0
 
 
