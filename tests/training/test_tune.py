@@ -197,6 +197,13 @@ def test_compiling_is_tried_only_where_it_can_pay(dataset, seconds, monkeypatch)
     assert tried == [FP32]
 
 
+def test_compiling_is_tried_where_nothing_else_is_left_open(dataset, seconds, monkeypatch):
+    tried = []
+    monkeypatch.setattr(probe.Probe, "_try_compiled", lambda self, best, *_: tried.append(best) or best)
+    choose(dataset, precision="fp32", memory_format="channels-last", compiled="auto")
+    assert tried == [FP32]
+
+
 def test_a_compiled_engine_must_win_back_its_compiling(dataset, seconds, monkeypatch):
     compiled = dataclasses.replace(FP32, compiled=True)
     seconds[compiled] = 0.5

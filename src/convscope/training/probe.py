@@ -73,15 +73,16 @@ class Probe:
                 "no engine that the recipe allows gives what fp32 gives on this machine: --precision fp32"
             )
         compiled = dataclasses.replace(best, compiled=True)
-        if compiled in allowed and compiled != best and seconds * steps > COMPILED_FROM:
-            best = self._try_compiled(best, seconds, steps, exact, speeds, refused)
+        if compiled in allowed and compiled != best:
+            seconds = seconds or self._duel(best, best)[0]  # there was nothing to hold it against
+            if seconds * steps > COMPILED_FROM:
+                best = self._try_compiled(best, steps, exact, speeds, refused)
         rounded = {name: round(speed, 1) for name, speed in speeds.items()}
         return Found(best, rounded, refused)
 
     def _try_compiled(
         self,
         best: Engine,
-        seconds: float,
         steps: int,
         exact: tuple[float, list[Tensor]],
         speeds: dict[str, float],
