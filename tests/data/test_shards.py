@@ -283,7 +283,13 @@ def test_folders_and_files_that_are_no_shards(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("classes.txt", "cat\ncat\n"), ("classes.txt", "cat\n\n"), ("classes.json", '{"a": 1}')]
+    ("name", "text"),
+    [
+        ("classes.txt", "cat\ncat\n"),
+        ("classes.txt", "cat\ncat \n"),
+        ("classes.txt", "cat\n\n"),
+        ("classes.json", '{"a": 1}'),
+    ],
 )
 def test_names_that_cannot_be_used(tmp_path, name, text):
     root = plant(tmp_path / "shards")

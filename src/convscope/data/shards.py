@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -187,19 +186,20 @@ def _read_names(file: Path) -> tuple[str, ...]:
         if file.stat().st_size > CLASS_FILE_BYTES:
             raise ValueError(f"more than {CLASS_FILE_BYTES:,} bytes")
         text = file.read_text(encoding="utf-8")
-        names: Sequence[Any] = json.loads(text) if file.suffix == ".json" else text.splitlines()
-        if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        listed: Any = json.loads(text) if file.suffix == ".json" else text.splitlines()
+        if not isinstance(listed, list) or not all(isinstance(name, str) and name.strip() for name in listed):
             raise ValueError("it is not a list of names")
-        if len(set(names)) < len(names) or len(names) > MOST_CLASSES:
-            raise ValueError(
-                "a name comes twice" if len(names) <= MOST_CLASSES else f"more than {MOST_CLASSES:,} names"
-            )
+        names = tuple(name.strip() for name in listed)
+        if len(names) > MOST_CLASSES:
+            raise ValueError(f"more than {MOST_CLASSES:,} names")
+        if len(set(names)) < len(names):
+            raise ValueError("a name comes twice")
+        return names
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise DataError(
             f"cannot use {file} as the names of the classes ({reason}); wanted: one name a line"
         ) from error
-    return tuple(name.strip() for name in names)
 
 
 def _half(index: Index, classes: int) -> tuple[Half, list[str]]:
