@@ -81,6 +81,15 @@ def test_names_are_followed_through_the_packages_modules(module):
     assert "otherpackage.words" not in sys.modules
 
 
+def test_names_are_followed_by_their_place_in_the_package(module):
+    module("typing", HEAD + "Word = int\n")
+    module("kinds", HEAD + "from .typing import Word\n")
+    module("beside", HEAD + "from .kinds import Word\ndef paint(network, *, word: Word = 3): pass\n")
+    found, _ = read_signature(module("before", "from .beside import paint as draw\n"))
+    assert [(each.name, each.annotation) for each in found[1:]] == [("word", int)]
+    assert "otherpackage.before" not in sys.modules
+
+
 def test_a_function_from_elsewhere_in_the_package_is_found(module):
     module("inner", HEAD + "def paint(network, *, size: int = 3): pass\n")
     found, told = read_signature(module("outer", "from otherpackage.inner import paint as draw\n"))

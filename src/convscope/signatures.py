@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from inspect import Parameter
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def _read(module: str, name: str, without: Collection[str]) -> tuple[list[Parame
     names = _names(module)
     node = names.statements[name]
     if isinstance(node, ast.ImportFrom):
-        return _read(str(node.module), _origin(node, name), without)
+        return _read(*names.origin(node, name), without)
     if not isinstance(node, ast.FunctionDef) or node.decorator_list or node.args.vararg or node.args.kwarg:
         raise ValueError(f"{module}:{name} is not written as a plain function")
     given = node.args
@@ -78,11 +78,6 @@ def _read(module: str, name: str, without: Collection[str]) -> tuple[list[Parame
         if each.arg not in without
     ]
     return [each for each in needs if each.name not in without] + knobs, ast.get_docstring(node) or ""
-
-
-def _origin(node: ast.ImportFrom, name: str) -> str:
-    """What is called so here, by its name in the module that it is from."""
-    return next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
 
 
 def _bound(node: ast.stmt) -> list[str]:
@@ -112,9 +107,15 @@ class _Names(dict[str, Any]):
         found = find_spec(module)
         if found is None or found.origin is None:
             raise ModuleNotFoundError(module)
+        self.package = found.parent
         tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
         for_types = [each for node in tree.body if isinstance(node, ast.If) for each in node.body]  # TYPE_CHECKING
         self.statements = {name: node for node in (*for_types, *tree.body) for name in _bound(node)}
+
+    def origin(self, node: ast.ImportFrom, name: str) -> tuple[str, str]:
+        """The module that something is imported from, and its name there."""
+        theirs = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
+        return resolve_name("." * node.level + (node.module or ""), self.package), theirs
 
     def type(self, annotation: ast.expr | None) -> Any:
         """What an annotation means, quoted or not."""
@@ -144,12 +145,13 @@ class _Names(dict[str, Any]):
             return self._value(node.value)
         if isinstance(node, ast.Import) and name in sys.stdlib_module_names:
             return import_module(name)
-        if isinstance(node, ast.ImportFrom) and node.module:
-            root = node.module.partition(".")[0]
+        if isinstance(node, ast.ImportFrom):
+            module, theirs = self.origin(node, name)
+            root = module.partition(".")[0]
             if root in sys.stdlib_module_names:
-                return getattr(import_module(node.module), _origin(node, name))
+                return getattr(import_module(module), theirs)
             if root in ("convscope", self.module.partition(".")[0]):
-                return _names(node.module)[_origin(node, name)]
+                return _names(module)[theirs]
         if isinstance(node, ast.Import | ast.ImportFrom):
             return Unimported
         raise ValueError(f"{self.module}:{name} is no value that can be read")
