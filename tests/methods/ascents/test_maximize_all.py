@@ -154,6 +154,8 @@ def test_one_folder_serves_all_weights_seeds_and_datasets(network, dataset, tmp_
     with pytest.raises(UsageError, match="no pictures of 6 in .* yet; draw them with maximize_within"):
         drawn_picture(network, tmp_path, "6", None, dataset)
     network.model[0].bias.data = kept
+    with pytest.raises(UsageError, match="no pictures of 6 in"):  # the same weights, fed otherwise
+        drawn_picture(replace(network, mean=(0.4,) * 3), tmp_path, "6", None, dataset)
     maximize_within(network, tmp_path, dataset, budget=100, layers=["6"])
     assert clock.drawn == 9
     np.testing.assert_array_equal(drawn_picture(network, tmp_path, "6", None, dataset).values, first.values)

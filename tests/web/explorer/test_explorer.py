@@ -303,6 +303,17 @@ def test_what_was_found_is_kept(client: httpx.Client, store: Path, monkeypatch: 
         assert other.get("/api/layers/2/channels/1/ablation").status_code == 200
 
 
+def test_what_was_found_is_not_shown_for_the_same_weights_fed_otherwise(client: httpx.Client, store: Path):
+    client.get("/api/layers/2/channels/1/ablation")
+    network = replace(tiny_network(), mean=(0.2, 0.5, 0.9))
+    with exploring(tiny_explorer(store, network=network)) as other:
+        told = other.get("/api/layers/2/channels/1/ablation").json()
+        assert told["loss_change"] == pytest.approx(ablate(network, "2", 1, tiny_dataset()).loss_change[0], rel=1e-5)
+        told = wait_for(other, "/api/images", lambda told: not told["waiting"]).json()
+        expected = predict(network, tiny_dataset()).max(1)
+        assert [each["probability"] for each in told["images"]] == pytest.approx(expected.tolist(), rel=1e-5)
+
+
 def test_the_stream_tells_what_is_drawn(tmp_path: Path):
     with exploring(tiny_explorer(tmp_path)) as client:
         kinds: set[tuple[str, Any]] = set()

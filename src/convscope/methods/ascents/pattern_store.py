@@ -1,4 +1,4 @@
-"""Where the patterns of a network's channels are kept, part by part, for one set of weights and one dataset."""
+"""Where the patterns of a network's channels are kept, part by part, for one network and one dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from convscope.methods.needs import Channels, channel_count, choose_channels
 from convscope.methods.surveys.survey_store import weights_identity
 from convscope.types import Dataset, Network, Picture
 
-FORMAT = 1  # counted up when what is stored, or how it is drawn, changes
+FORMAT = 2  # counted up when what is stored, or how it is drawn, changes
 ROUNDS = (16, 64, 256)  # steps; every channel is drawn anew in each, so that a part of a round is as good as alone
 RECORD = "maximize.json"
 
@@ -45,18 +45,18 @@ class PatternStore:
         seed: int = 0,
         counts: Mapping[str, int] | None = None,
     ) -> None:
-        """Patterns of other weights, datasets or seeds have other folders in `store`/maximize.
+        """Patterns of other weights, normalizations, datasets or seeds have other folders in `store`/maximize.
 
         `counts` are layers' numbers of channels, as far as they are known.
         """
         self._dataset = dataset
         self._seed = seed
-        self.weights = weights_identity(network)
         self._record = {
             "format": FORMAT,
             "network": network.name,
-            "weights": self.weights,
+            "weights": weights_identity(network),
             "input_size": list(network.input_size),
+            "normalization": [list(network.mean), list(network.std)],
             "statistics": "assumed" if dataset is None else dataset.name,
             "fingerprint": "" if dataset is None else dataset.fingerprint,
             "seed": seed,

@@ -208,7 +208,6 @@ class Behind:
         self._lane.catch_up()
 
     def _folder(self) -> Path:
+        """Where results are kept: under the name that the patterns of this network and these images have as well."""
         assert self.patterns is not None
-        dataset = self._explored.surveyed
-        images = dataset.fingerprint[:12] if dataset else "none"
-        return self._explored.store / "explorer" / f"{self.patterns.weights[:12]}-{images}"
+        return self._explored.store / "explorer" / self.patterns.folder.name
