@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 
 from convscope.types import Network
-from convscope.web.explorer import work
-from convscope.web.explorer.ending import Closed
+from convscope.web.explorer import ending, work
+from convscope.web.explorer.ending import Closed, GivenUp
+from convscope.web.explorer.looks import Looks
 from convscope.web.explorer.work import Lane, copied
-from tests.web.tiny_explorer import tiny_network
+from tests.web.tiny_explorer import exploring, tiny_explorer, tiny_network
 
 # The explorer's lanes are stopped wherever they are, also while a file is being opened.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -137,6 +140,46 @@ def test_closing_a_lane_ends_what_it_does():
     lane.join()
     assert isinstance(endless.exception(1), Closed)
     assert lane.closed
+
+
+def test_who_asks_is_told_that_the_lane_has_ended():
+    async def there() -> bool:
+        return False
+
+    async def ask() -> None:
+        lane, begun = Lane(tiny_network(), name="test"), threading.Event()
+
+        def work(network: Network) -> None:
+            begun.set()
+            while True:
+                network(torch.zeros(1, 3, 8, 8))
+
+        asked = [asyncio.create_task(lane.do(work, gone=there)) for _ in range(3)]
+        assert await asyncio.to_thread(begun.wait, 10)
+        lane.close()
+        asked.append(asyncio.create_task(lane.do(work, gone=there)))
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        assert [(type(each), str(each)) for each in told] == [(GivenUp, ending.ENDS)] * 4
+        lane.join()
+
+    asyncio.run(ask())
+
+
+def test_pictures_in_flight_are_refused_when_the_explorer_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    explorer, begun = tiny_explorer(tmp_path), threading.Event()
+
+    def endless(self: Looks, network: Network, *which: object) -> None:
+        begun.set()
+        while True:
+            network(torch.zeros(1, 3, 8, 8))
+
+    monkeypatch.setattr(Looks, "unit", endless)
+    with exploring(explorer) as client, ThreadPoolExecutor() as pool:
+        asked = [pool.submit(client.get, f"/api/images/test-0/channels/0/{channel}.png") for channel in range(4)]
+        assert begun.wait(20)
+        explorer.close()
+        told = [each.result(20) for each in asked]
+    assert [(each.status_code, each.json()) for each in told] == [(503, {"error": ending.ENDS})] * 4
 
 
 def test_copies_share_weights_but_neither_hooks_nor_modes():

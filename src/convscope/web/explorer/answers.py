@@ -20,6 +20,7 @@ from convscope.web.explorer.looks import Drawn
 from convscope.web.explorer.pictures import bare_png, whole_png
 from convscope.web.explorer.stream import Stream
 from convscope.web.explorer.work import Lane
+from convscope.web.guard import refuse
 
 Value = TypeVar("Value")
 
@@ -102,6 +103,11 @@ def read_rule(request: Request, default: Rule) -> Rule:
 def waiting() -> Response:
     """The answer where a picture is not drawn yet; the page is told when it is."""
     return as_json({"waiting": True}, status=202)
+
+
+async def tell_given_up(request: Request, error: Exception) -> Response:
+    """The answer to what is not computed, though nothing is wrong with it."""
+    return refuse(str(error), status=503)
 
 
 async def drawn_answer(desk: Desk, request: Request, drawn: Drawn, *, name: str = "") -> Response:

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from convscope.errors import ConvscopeError
 from convscope.web.answers import as_json, tell_http_error
-from convscope.web.explorer.ending import JOIN_SECONDS, Closed, interrupt
+from convscope.web.explorer.ending import ENDS, JOIN_SECONDS, Closed, interrupt
 from convscope.web.guard import refuse
 from convscope.web.server import HERE, answer_asset, asset_table
 
@@ -98,7 +98,8 @@ class Doorway:
             await self._explorer.app(scope, receive, send)
         else:
             why = str(self._error) if isinstance(self._error, ConvscopeError) else "see the terminal"
-            await refuse(f"the network could not be opened: {why}", status=503)(scope, receive, send)
+            said = ENDS if self._error is None else f"the network could not be opened: {why}"
+            await refuse(said, status=503)(scope, receive, send)
 
     def close(self) -> None:
         """Answer nothing more, and give up what is being done."""

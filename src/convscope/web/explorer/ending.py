@@ -13,6 +13,14 @@ JOIN_SECONDS = 10.0
 LOOK_SECONDS = 0.02
 
 
+ENDS = "the explorer has ended; start it again in the terminal"
+BUSY = "too much else was asked since; ask again"
+
+
+class GivenUp(Exception):
+    """Why what was asked is not computed, though nothing is wrong with it: ENDS or BUSY."""
+
+
 class Closed(BaseException):
     """Ends work when the explorer ends; a BaseException, so that nothing on the way takes it for a failure."""
 

@@ -172,7 +172,7 @@ class ImageRoutes:
     async def send_decisive(self, request: Request) -> Response:
         """The channels whose removal changes the answer most."""
         image, target = request.path_params["image"], self._desk.target(request)
-        tell = self._desk.telling(f"decisive for {image}")
+        tell = self._desk.telling(f"what decides {self._explored.gallery.name(image)}")
         return as_json(
             await self._desk.ask(request, lambda network: self._looks.decisive(network, image, target, tell))
         )

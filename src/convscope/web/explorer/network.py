@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope.errors import CheckpointError, UsageError
+from convscope.errors import UsageError
 from convscope.hooks import Layer, frozen_eval, layer_aliases, like_model, list_layers, observe_outputs
+from convscope.methods.depths import head_layer
 from convscope.methods.needs import as_maps
-from convscope.models.weights import head_name
 from convscope.types import Network
 
 
@@ -26,9 +26,7 @@ def describe_layers(network: Network) -> list[dict[str, Any]]:
     shapes = map_shapes(network, listed)
     modules = dict(network.model.named_modules())
     aliases = {name: alias for alias, name in layer_aliases(network.model).items()}
-    head = ""
-    with suppress(CheckpointError):
-        head = head_name(network.model)
+    head = head_layer(network)
     found: list[dict[str, Any]] = []
     for layer in listed:
         shape = shapes.get(layer.name)
@@ -80,8 +78,5 @@ def _stage(name: str, aliases: dict[str, str], modules: dict[str, Any]) -> str |
 
 def find_head(network: Network, layers: Mapping[str, Any]) -> str | None:
     """The dotted name of the layer whose channels are the classes; None where there is none."""
-    with suppress(CheckpointError):
-        name = head_name(network.model)
-        if layers.get(name, {}).get("channels") == len(network.class_names):
-            return name
-    return None
+    name = head_layer(network)
+    return name if name and layers.get(name, {}).get("channels") == len(network.class_names) else None

@@ -15,11 +15,12 @@ from starlette.routing import Route
 from convscope.errors import ConvscopeError
 from convscope.types import Network
 from convscope.web.answers import as_json, tell_bug, tell_error, tell_http_error
-from convscope.web.explorer.answers import Desk
+from convscope.web.explorer.answers import Desk, tell_given_up
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.channel_routes import ChannelRoutes
 from convscope.web.explorer.classes import Classes
 from convscope.web.explorer.doorway import Front
+from convscope.web.explorer.ending import GivenUp
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.image_routes import ImageRoutes
 from convscope.web.explorer.looks import Looks
@@ -52,6 +53,7 @@ class Explorer:
             lifespan=self._compute,
             exception_handlers={
                 Refused: tell_refused,
+                GivenUp: tell_given_up,
                 ConvscopeError: tell_error,
                 HTTPException: tell_http_error,
                 Exception: tell_bug,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from convscope.web.dashboard.live import Page, event
+from convscope.web.event_stream import Page, event
 
 TELL_SECONDS = 0.3
 """Progress is told no oftener than this, but for the end of it."""

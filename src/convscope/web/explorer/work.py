@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from convscope.types import Network
-from convscope.web.explorer.ending import JOIN_SECONDS, Closed, interrupt
+from convscope.web.explorer.ending import BUSY, ENDS, JOIN_SECONDS, Closed, GivenUp, interrupt
 
 Value = TypeVar("Value")
 Gone = Callable[[], Awaitable[bool]]
@@ -44,6 +44,9 @@ class Lane:
         """Have work(network) done before all that waits; the oldest gives way where too much does."""
         future: Future[Value] = Future()
         with self._changed:
+            if self._closed:
+                future.cancel()
+                return future
             if len(self._waiting) >= MOST_WAITING:
                 self._waiting.pop(0)[0].cancel()
             self._waiting.append((future, work))
@@ -51,16 +54,19 @@ class Lane:
         return future
 
     async def do(self, work: Callable[[Network], Value], *, gone: Gone) -> Value:
-        """The result of work(network); given up where nobody waits for it any more."""
+        """The result of work(network), not awaited where nobody wants it any more.
+
+        Raises GivenUp where the lane is closed, or more is asked than it can do.
+        """
         future = self.put(work)
         wrapped = asyncio.wrap_future(future)
         try:
-            while not (await asyncio.wait({wrapped}, timeout=LOOK_SECONDS))[0]:
+            while not (await asyncio.wait({wrapped}, timeout=LOOK_SECONDS))[0] and not self._closed:
                 if await gone():
-                    break
-            else:
+                    raise asyncio.CancelledError
+            if wrapped.done() and not wrapped.cancelled() and not isinstance(wrapped.exception(), Closed):
                 return wrapped.result()
-            raise asyncio.CancelledError
+            raise GivenUp(ENDS if self._closed else BUSY)
         finally:
             wrapped.cancel()
             future.cancel()

@@ -89,7 +89,7 @@ function viewOf(route) {
   }
   if (what === "layer" && name) return { tab: "network", key: `layer ${name}`, crumbs: [root, name], open: (given) => openLayer(context, given) };
   if (what === "images") return { tab: "images", key: "images", crumbs: [root, "images"], open: (given) => openImages(context, given) };
-  if (what === "image" && name) return { tab: "images", key: `image ${name}`, crumbs: [root, ["images", places.images()], name], open: (given) => openImage(context, given) };
+  if (what === "image" && name) return { tab: "images", key: `image ${name}`, crumbs: [root, ["images", places.images()], name.startsWith("upload-") ? "uploaded image" : name], open: (given) => openImage(context, given) };
   if (what === "class") return { tab: "classes", key: `class ${name ?? 0}`, crumbs: [root, network.classes[name ?? 0] ?? "class"], open: (given) => openClass(context, given) };
   return { tab: "network", key: "network", crumbs: [root], open: () => openNetwork(context) };
 }
