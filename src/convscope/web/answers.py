@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from starlette.responses import Response
 
 from convscope.errors import UsageError
 from convscope.web.dashboard.run_answers import Missing
+from convscope.web.event_stream import json_bytes
 from convscope.web.guard import refuse
 
 EVERYWHERE = 1e300
@@ -57,7 +57,7 @@ def number(request: Request, name: str, default: float) -> float:
 
 def as_json(values: Any, *, status: int = 200) -> Response:
     """An answer as JSON; NaN becomes null."""
-    return Response(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
+    return Response(json_bytes(values), status, media_type="application/json")
 
 
 def as_png(data: bytes) -> Response:

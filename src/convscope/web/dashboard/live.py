@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
 
-import orjson
-
 from convscope.training.log_parts import MEASURED, Part, empty_columns
 from convscope.web.dashboard.run_list import RunList, WatchedRun
 from convscope.web.dashboard.run_log import RunLog
 from convscope.web.dashboard.run_summary import is_finished
+from convscope.web.event_stream import Page, event, json_bytes
 
 POLL_SECONDS = 0.25
 SCAN_SECONDS = 2.0
@@ -38,13 +36,8 @@ ROWS = 2_000_000
 RUNS_BYTES_A_SECOND = 1e7
 """To all pages together; the list of many runs is told less often."""
 
-BACKLOG = 256
-"""Messages that wait for a page; one that is slower than that is cut off, and comes back by itself."""
-
 ID_RUNS = 200
 """As many runs stand in an event's id, which comes back in a header; of others a page asks again."""
-
-JSON = orjson.OPT_SERIALIZE_NUMPY
 
 
 class Told(NamedTuple):
@@ -52,40 +45,6 @@ class Told(NamedTuple):
 
     generation: str
     position: int
-
-
-class Page:
-    """One listening page: the messages that wait for it."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[bytes | None] = deque()  # None stands for the list of runs as it is when its turn comes
-        self._awake = asyncio.Event()
-        self.closed = False
-
-    def put(self, message: bytes | None) -> None:
-        """Queue a message, or the end of the stream where too many wait."""
-        if message is None and None in self._waiting:
-            return
-        if len(self._waiting) >= BACKLOG:
-            self.close()
-        else:
-            self._waiting.append(message)
-            self._awake.set()
-
-    def close(self) -> None:
-        """End the stream."""
-        self.closed = True
-        self._waiting.clear()
-        self._awake.set()
-
-    async def messages(self) -> AsyncIterator[bytes | None]:
-        """What is put, as it comes, until it is closed."""
-        while not self.closed:
-            while self._waiting and not self.closed:
-                yield self._waiting.popleft()
-            self._awake.clear()
-            if not self._waiting and not self.closed:
-                await self._awake.wait()
 
 
 class Live:
@@ -96,7 +55,7 @@ class Live:
         self._warn = warn
         self.pages: set[Page] = set()
         self.left = time.monotonic()  # when the last page left
-        self.described = orjson.dumps(self.runs.describe(), option=JSON)
+        self.described = json_bytes(self.runs.describe())
         self._told: dict[str, Told] = {}
         self._grown: set[str] = set()  # runs whose logs have grown while we watched
         self._scanned = 0.0
@@ -166,7 +125,7 @@ class Live:
             self.runs.scan()
         read = [(run, read_new(run)) for run in self.runs.runs.values()]
         spare_memory([run.log for run in self.runs.runs.values()])
-        return read, orjson.dumps(self.runs.describe(), option=JSON) if describe else b""
+        return read, json_bytes(self.runs.describe()) if describe else b""
 
     def _tell(self, run: WatchedRun, parts: Sequence[Part]) -> Iterator[bytes]:
         """The events for what was read of a run, each with an id."""
@@ -284,11 +243,6 @@ def tell_head(run: str, told: Told) -> bytes:
 
 def _where(run: str, generation: str, start: int, end: int) -> dict[str, Any]:
     return {"run": run, "generation": generation, "start": start, "end": end}
-
-
-def event(kind: str, data: Mapping[str, Any]) -> bytes:
-    """One server-sent event, to which an id and the empty line that ends it have to be added."""
-    return f"event: {kind}\ndata: ".encode() + orjson.dumps(data, option=JSON) + b"\n"
 
 
 def parse_id(text: str) -> dict[str, Told]:

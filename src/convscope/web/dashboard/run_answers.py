@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
-import orjson
-
 from convscope.errors import ConvscopeError
 from convscope.thinning import thin_rows
 from convscope.training.log_parts import MEASURED
 from convscope.web.dashboard.run_list import WatchedRun
+from convscope.web.event_stream import json_bytes
 
 
 class Missing(ConvscopeError):
@@ -27,7 +26,7 @@ def answer_series(run: WatchedRun, axis: str, points: int, low: float, high: flo
         found = columns[kind]
         rows = thin_rows(found[axis], {name: found[name] for name in names}, points=points, low=low, high=high)
         answer[kind] = {name: values[rows] for name, values in found.items()}
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json_bytes(answer)
 
 
 def find_confusion(run: WatchedRun, step: int) -> dict[str, Any]:
