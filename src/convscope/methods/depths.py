@@ -1,8 +1,10 @@
-"""Which layers stand for a network's depth where not all can be shown."""
+"""Which layers stand for a network where not all can be shown: its ends, its depths, its head."""
 
 from __future__ import annotations
 
+from convscope.errors import CheckpointError
 from convscope.hooks import convolutions, layer_aliases
+from convscope.models.weights import head_name
 from convscope.types import Network
 
 
@@ -22,3 +24,11 @@ def depths(network: Network) -> list[str]:
     """The first convolution, the stages where the model names them, and the last convolution where it does not."""
     first, last = end_layers(network)
     return list(dict.fromkeys([first, *layer_aliases(network.model), last]))
+
+
+def head_layer(network: Network) -> str | None:
+    """The last linear layer, which gives the classes' scores; None where there is none."""
+    try:
+        return head_name(network.model)
+    except CheckpointError:
+        return None

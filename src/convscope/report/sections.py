@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from convscope.errors import CheckpointError, UsageError
+from convscope.errors import UsageError
 from convscope.hooks import resolve_layer
 from convscope.methods.ascents.maximize_all import drawn_picture, maximize_within
 from convscope.methods.attribute import attribute
-from convscope.methods.depths import depths, end_layers, middle_layer
+from convscope.methods.depths import depths, end_layers, head_layer, middle_layer
 from convscope.methods.dream import dream
 from convscope.methods.evidence import randomized, with_control
 from convscope.methods.feature_maps import feature_maps
@@ -24,7 +24,6 @@ from convscope.methods.needs import channel_count
 from convscope.methods.reconstruct import reconstruct
 from convscope.methods.surveys.survey_store import stored_survey
 from convscope.methods.top_images import top_images
-from convscope.models.weights import head_name
 from convscope.report.all_channels import from_all_channels
 from convscope.report.pattern_control import beside_random, with_own
 from convscope.types import Dataset, Network, Picture, Progress
@@ -73,7 +72,7 @@ def sections(
     """
     first, last = end_layers(network)
     stages = depths(network)
-    heads = [head] if (head := _head(network)) else []
+    heads = [head] if (head := head_layer(network)) else []
     ends = [first, last]
     if dataset:  # one pass for all
         stored_survey(network, dataset, [*ends, *heads], store=store, progress=progress)
@@ -212,14 +211,6 @@ def _whole(picture: Picture) -> Picture:
 def classes_shown(network: Network) -> range:
     """The classes of which a picture is drawn: a thousand would take hours and as many pages."""
     return range(min(len(network.class_names), CLASSES))
-
-
-def _head(network: Network) -> str | None:
-    """The layer that gives the classes' scores, if it is a linear one."""
-    try:
-        return head_name(network.model)
-    except CheckpointError:
-        return None
 
 
 def _section(heading: str, about: str, draw: Callable[[], list[Picture]], *, beside_image: bool = False) -> Section:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 
 import numpy as np
 import torch
@@ -12,10 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from convscope.errors import CheckpointError, NumericsError
+from convscope.errors import NumericsError
 from convscope.hooks import convolutions, frozen_eval, like_model, list_layers, observe_outputs, resolve_layer
+from convscope.methods.depths import head_layer
 from convscope.methods.needs import batch_limit, spread_evenly
-from convscope.models.weights import head_name
 from convscope.types import Dataset, Network, Progress, no_progress
 
 IMAGES = 1000  # of fewer, layers of many more features than images look more alike than they are
@@ -101,9 +100,8 @@ def compared_layers(network: Network) -> list[str]:
     running = [layer.name for layer in listed]
     found = [name for name in running if isinstance(network.model.get_submodule(name), nn.ReLU)]
     found = found or [name for name in convolutions(network.model) if name in running]
-    with suppress(CheckpointError):  # no linear layer at all
-        found += [head for head in [head_name(network.model)] if head in running]
-    return found
+    head = head_layer(network)
+    return [*found, head] if head in running else found
 
 
 def _passes(network: Network, names: list[str], shape: tuple[int, int, int, int], count: int) -> Iterator[list[str]]:

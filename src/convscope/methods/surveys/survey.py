@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convscope.errors import CheckpointError, UsageError
+from convscope.errors import UsageError
 from convscope.hooks import (
     convolutions,
     frozen_eval,
@@ -20,9 +19,9 @@ from convscope.hooks import (
     observe_outputs,
     resolve_layer,
 )
-from convscope.methods.needs import as_maps
+from convscope.methods.depths import head_layer
+from convscope.methods.needs import as_maps, check_at_least
 from convscope.methods.surveys.tally import LayerSurvey, Tally
-from convscope.models.weights import head_name
 from convscope.ranks import ALONE, Ranks
 from convscope.types import Dataset, Network, Progress, Split, no_progress
 
@@ -60,8 +59,7 @@ def survey(
     """
     names = resolved_layers(network, layers)
     half = half_of(dataset, split)
-    if count < 1:
-        raise UsageError(f"count {count}; allowed: 1 or more")
+    check_at_least(1, count=count)
     check_images(network, half)
     total, classes = len(half.labels), len(dataset.class_names)
     parts = torch.arange(total).split(forward_batch(half.images.shape[2:]))
@@ -99,9 +97,8 @@ def surveyed_layers(network: Network) -> list[str]:
     running = {layer.name for layer in list_layers(network.model, size, channels=channels)}
     found = [name for name in convolutions(network.model) if name in running]
     found += [stage for stage in layer_aliases(network.model).values() if stage not in found]
-    with suppress(CheckpointError):  # no linear layer at all
-        found += [head for head in [head_name(network.model)] if head in running]
-    return found
+    head = head_layer(network)
+    return [*found, head] if head in running else found
 
 
 def resolved_layers(network: Network, layers: Iterable[str] | None) -> list[str]:
