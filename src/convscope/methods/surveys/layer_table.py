@@ -1,17 +1,11 @@
-"""A layer's channels as rows of numbers to sort and to filter by, from its survey."""
+"""A layer's channels as rows of numbers, from its survey."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
 
-from convscope.errors import UsageError, closest
 from convscope.methods.surveys.tally import LayerSurvey
-from convscope.methods.top_images import SELECTIVE, TWIN
-
-Kind = Literal["all", "live", "dead", "duplicate", "selective"]
-KINDS: tuple[Kind, ...] = ("all", "live", "dead", "duplicate", "selective")
+from convscope.methods.top_images import TWIN
 
 
 @dataclass(frozen=True)
@@ -28,9 +22,6 @@ class ChannelRow:
     dead: bool  # the same value everywhere
     duplicate_of: int | None  # the channel that does what this one does
     likeness: float  # to the channel most like it, in [-1, 1]
-
-
-SORTABLE = tuple(each.name for each in fields(ChannelRow) if each.name not in ("class_means", "dead", "duplicate_of"))
 
 
 def make_layer_table(survey: LayerSurvey) -> list[ChannelRow]:
@@ -59,42 +50,3 @@ def make_layer_table(survey: LayerSurvey) -> list[ChannelRow]:
         )
         for index in range(len(survey.means))
     ]
-
-
-def choose_rows(
-    table: Sequence[ChannelRow],
-    *,
-    sort: str = "channel",
-    descending: bool | None = None,
-    kind: Kind = "all",
-    favourite: int | None = None,
-) -> list[ChannelRow]:
-    """The rows of one kind, of channels that favour one class, or of all, sorted by a column.
-
-    `descending` is by default true but for the channels' own numbers; equal rows stay in the table's order. A channel
-    that is dead favours no class. "live" ones are not dead, "selective" ones are excited by a class three times as
-    much as by the others, and "duplicate" ones do what another does. With `sort` "favourite", the channels of a
-    class stand together, the most selective first. Raises UsageError for a column or kind that is not.
-    """
-    if sort not in SORTABLE:
-        raise UsageError(f'no column "{sort}"{closest(sort, SORTABLE)}; allowed: {", ".join(SORTABLE)}')
-    if kind not in KINDS:
-        raise UsageError(f'no kind "{kind}"{closest(kind, KINDS)}; allowed: {", ".join(KINDS)}')
-    chosen = [row for row in table if _is(row, kind)]
-    if favourite is not None:
-        chosen = [row for row in chosen if row.favourite == favourite and not row.dead]
-    if sort == "favourite":
-        return sorted(chosen, key=lambda row: (row.dead, row.favourite, -row.selectivity))
-    down = sort != "channel" if descending is None else descending
-    return sorted(chosen, key=lambda row: -getattr(row, sort) if down else getattr(row, sort))
-
-
-def _is(row: ChannelRow, kind: Kind) -> bool:
-    """Whether the channel is of this kind."""
-    return {
-        "all": True,
-        "live": not row.dead,
-        "dead": row.dead,
-        "duplicate": row.duplicate_of is not None,
-        "selective": row.selectivity >= SELECTIVE,
-    }[kind]
