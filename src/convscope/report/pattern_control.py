@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from convscope.hooks import frozen_eval, resolve_layer
-from convscope.methods.ascents.canvas import CONTRAST, random_canvas
+from convscope.methods.ascents.canvas import random_images
 from convscope.methods.ascents.excite import excite
-from convscope.methods.ascents.image_statistics import ImageStatistics, statistics_for
+from convscope.methods.ascents.image_statistics import statistics_for
 from convscope.methods.evidence import randomized
 from convscope.methods.needs import as_rgb, layer_maps, slug, spread_evenly
 from convscope.paint import image_picture
@@ -97,16 +97,6 @@ def with_own(network: Network, layer: str, patterns: Picture) -> Picture:
         best = reached[:, channels].argmax(0)  # for each channel the image that excites it most
         found = {"own_most": int((best == np.arange(len(channels))).sum())}
     return replace(patterns, numbers={**patterns.numbers, **found})
-
-
-def random_images(
-    statistics: ImageStatistics, size: tuple[int, int], count: int, *, seed: int
-) -> Float[Tensor, "N C H W"]:
-    """Images in [0, 1] drawn at random, with a dataset's colours, frequencies and contrast."""
-    canvas = random_canvas("fourier", [(seed, 1 + each) for each in range(count)], size, statistics)
-    canvas.parameters[0].detach().div_(CONTRAST)
-    with torch.no_grad():
-        return canvas.images()
 
 
 def highest(network: Network, layer: str, images: Float[Tensor, "N C H W"]) -> np.ndarray:

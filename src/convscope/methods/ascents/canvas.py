@@ -59,6 +59,21 @@ def random_canvas(
     return _fourier(coefficients * CONTRAST, size, statistics)
 
 
+def random_images(
+    statistics: ImageStatistics, size: tuple[int, int], count: int, *, seed: int, device: torch.device | None = None
+) -> Float[Tensor, "N C H W"]:
+    """Images (N, C, H, W) in [0, 1] drawn at random, with a dataset's colours, frequencies and contrast.
+
+    >>> statistics = ImageStatistics(torch.full((3,), 0.5), torch.eye(3) / 4, torch.ones(3, 8, 5), (8, 8))
+    >>> random_images(statistics, (8, 8), 2, seed=0).shape
+    torch.Size([2, 3, 8, 8])
+    """
+    canvas = random_canvas("fourier", [(seed, 1 + each) for each in range(count)], size, statistics, device=device)
+    with torch.no_grad():
+        canvas.parameters[0].div_(CONTRAST)
+        return canvas.images()
+
+
 def canvas_from(
     parameterization: Literal["pixel", "fourier"], images: Float[Tensor, "N C H W"], statistics: ImageStatistics
 ) -> Canvas:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convscope.errors import NumericsError, UsageError
 from convscope.hooks import frozen_eval, like_model
-from convscope.methods.ascents.canvas import CONTRAST, random_canvas
+from convscope.methods.ascents.canvas import random_canvas, random_images
 from convscope.methods.ascents.image_statistics import ImageStatistics
 from convscope.methods.needs import Channels, choose_channels, layer_maps
 from convscope.types import Network, Progress, no_progress
@@ -61,7 +61,8 @@ def inversion(
 
         with torch.no_grad():
             at_start = misfit(canvas.images()).sqrt().item()
-            random = misfit(_strangers(size, statistics, seed=seed, device=device)).sqrt().mean().item()
+            strangers = random_images(statistics, size, STRANGERS, seed=seed, device=device)
+            random = misfit(strangers).sqrt().mean().item()
         optimizer = torch.optim.Adam(canvas.parameters, lr=RATE[prior])
         try:
             for step in range(steps):
@@ -140,14 +141,3 @@ def _target(
             "matches; allowed: channels that answer, see: convscope maps"
         )
     return target, chosen
-
-
-def _strangers(
-    size: tuple[int, int], statistics: ImageStatistics, *, seed: int, device: torch.device
-) -> Float[Tensor, "N C H W"]:
-    """Random images with the dataset's colours and frequencies, at its contrast."""
-    canvas = random_canvas(
-        "fourier", [(seed, 1 + each) for each in range(STRANGERS)], size, statistics, device=device
-    )
-    canvas.parameters[0].div_(CONTRAST)
-    return canvas.images()
