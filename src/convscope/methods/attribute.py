@@ -16,7 +16,7 @@ from convscope.errors import NumericsError, UsageError, closest
 from convscope.hooks import frozen_eval, like_model, resolve_layer
 from convscope.methods.attributions import HOWS, SIGNED, WITH_LAYER, Asked, How, attributions, grad_cam_layer, heat
 from convscope.methods.evidence import randomized, similarity, with_control
-from convscope.methods.needs import as_rgb, check_logits, choose_class, class_name, one_image
+from convscope.methods.needs import as_rgb, check_at_least, check_logits, choose_class, class_name, one_image
 from convscope.methods.overlay import coloured, over_image
 from convscope.methods.removals.deletion import without_top
 from convscope.types import Network, Picture, Progress, no_progress
@@ -77,10 +77,8 @@ def attribute(
         raise UsageError(f'no method "{how}"{closest(how, HOWS)}; allowed: all, {", ".join(HOWS)}')
     if layer is not None and how not in ("all", *WITH_LAYER):
         raise UsageError(f'layer "{layer}" with {how}; allowed: a layer with {", ".join(WITH_LAYER)} or all')
-    if samples < 1:
-        raise UsageError(f"samples {samples}; allowed: 1 or more")
-    if seed < 0:
-        raise UsageError(f"seed {seed}; allowed: 0 or more")
+    check_at_least(1, samples=samples)
+    check_at_least(0, seed=seed)
     name = None if layer is None else resolve_layer(network.model, layer, model_name=network.name)
     images = one_image(network, image)
     logits = _logits(network, images)

@@ -16,7 +16,7 @@ from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, like_model, resolve_layer
 from convscope.methods.ascents.canvas import generator
 from convscope.methods.ascents.image_statistics import assumed_statistics
-from convscope.methods.needs import Channels, as_rgb, choose_channels, layer_maps, one_image, slug
+from convscope.methods.needs import Channels, as_rgb, check_at_least, choose_channels, layer_maps, one_image, slug
 from convscope.paint import image_picture
 from convscope.types import Network, Picture, Progress, no_progress
 
@@ -89,7 +89,9 @@ def dream(
     name = resolve_layer(network.model, layer, model_name=network.name)
     original = one_image(network, image).float()
     original = original.to(like_model(network.model, original).device)
-    _check(octaves=octaves, octave_scale=octave_scale, steps=steps, strength=strength, seed=seed)
+    check_at_least(1, octaves=octaves, steps=steps)
+    check_at_least(1.1, octave_scale=octave_scale)
+    check_at_least(0, strength=strength, seed=seed)
     with frozen_eval(network.model):
         with torch.no_grad():
             available = layer_maps(network, name, original).shape[1]
@@ -243,14 +245,6 @@ def _takes(network: Network, layer: str, original: Float[Tensor, "1 C H W"], siz
 def _resize(images: Float[Tensor, "1 C H W"], size: tuple[int, int]) -> Float[Tensor, "1 C h w"]:
     """The images in another size."""
     return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
-
-
-def _check(**knobs: float) -> None:
-    """Raise UsageError for a knob that is too small."""
-    least = {"octaves": 1, "octave_scale": 1.1, "steps": 1, "strength": 0, "seed": 0}
-    for name, value in knobs.items():
-        if value < least[name]:
-            raise UsageError(f"{name} {value:g}; allowed: {least[name]:g} or more")
 
 
 def _check_largest(size: tuple[int, int], *, octaves: int, scale: float) -> None:

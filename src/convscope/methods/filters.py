@@ -9,7 +9,7 @@ from torch import nn
 
 from convscope.errors import UsageError, closest
 from convscope.hooks import convolutions, resolve_layer
-from convscope.methods.needs import Channels, choose_channels, slug
+from convscope.methods.needs import Channels, check_at_least, choose_channels, slug
 from convscope.paint import FAINT, tile_bounds
 from convscope.types import Network, Picture
 
@@ -60,9 +60,7 @@ def filters(
     assert isinstance(module, nn.Conv2d)
     weights = module.weight.detach().float().cpu().numpy()  # (out, in / groups, kh, kw)
     first = name == convolutions(network.model)[0] and module.in_channels == weights.shape[1] in (1, 3)
-    for knob, value in {"channels": channels, "inputs": inputs}.items():
-        if value < 1:
-            raise UsageError(f"{knob} {value}; allowed: 1 or more")
+    check_at_least(1, channels=channels, inputs=inputs)
     if sort not in SORTS:
         raise UsageError(f'no order "{sort}"; allowed: {", ".join(SORTS)}')
     norms = np.linalg.norm(weights.reshape(len(weights), -1), axis=1)  # (out,)

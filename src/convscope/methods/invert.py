@@ -14,7 +14,7 @@ from convscope.hooks import resolve_layer
 from convscope.methods.ascents.image_statistics import statistics_for
 from convscope.methods.ascents.inversion import PRIORS, Inversion, Prior, inversion
 from convscope.methods.evidence import randomized, with_control
-from convscope.methods.needs import Channels, as_rgb, one_image, slug
+from convscope.methods.needs import Channels, as_rgb, check_at_least, one_image, slug
 from convscope.paint import image_picture
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
@@ -70,7 +70,7 @@ def invert(
     >>> picture.values.shape, picture.numbers["distance"] < picture.numbers["distance_at_start"]
     ((2, 3, 16, 16), True)
     """
-    _check(prior, steps=steps, strength=strength, seed=seed)
+    _check(prior, steps, strength, seed)
     names = {layer: resolve_layer(network.model, layer, model_name=network.name)}
 
     def picture_of(one: Network) -> Picture:
@@ -115,7 +115,7 @@ def invert_layers(
     >>> invert_layers(network, ["0", "2"], torch.rand(3, 16, 16), steps=2).captions[0]
     'image'
     """
-    _check(prior, steps=steps, strength=strength, seed=seed)
+    _check(prior, steps, strength, seed)
     names = {layer: resolve_layer(network.model, layer, model_name=network.name) for layer in layers}
     if not names:
         raise UsageError("no layer is named; list them: convscope layers RUN")
@@ -133,13 +133,12 @@ def invert_layers(
     )
 
 
-def _check(prior: str, **knobs: float) -> None:
+def _check(prior: str, steps: int, strength: float, seed: int) -> None:
     """Raise UsageError for a knob that is not allowed."""
     if prior not in PRIORS:
         raise UsageError(f'no prior "{prior}"; allowed: {", ".join(PRIORS)}')
-    for name, value in knobs.items():
-        if value < (least := 1 if name == "steps" else 0):
-            raise UsageError(f"{name} {value:g}; allowed: {least} or more")
+    check_at_least(1, steps=steps)
+    check_at_least(0, strength=strength, seed=seed)
 
 
 def _inverted(

@@ -16,7 +16,7 @@ from convscope.methods.ascents.excited_picture import excited_picture
 from convscope.methods.ascents.image_statistics import statistics_for
 from convscope.methods.ascents.objectives import AIMS, Aim
 from convscope.methods.ascents.reference import reference
-from convscope.methods.needs import Channels, channel_count, choose_channels
+from convscope.methods.needs import Channels, channel_count, check_at_least, choose_channels
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
 MOST = 16  # channels, unless more are asked for
@@ -79,7 +79,8 @@ def maximize(
     """
     name = resolve_layer(network.model, layer, model_name=network.name)
     check_parameterization(parameterization)
-    _check_counts(seed=seed, steps=steps, variants=variants, frames=frames)
+    check_at_least(1, steps=steps, variants=variants, frames=frames)
+    check_at_least(0, seed=seed)
     available = channel_count(network, name)
     aim, direction = _aim(objective, available, name)
     chosen = (
@@ -136,13 +137,6 @@ def maximize(
             "Statistics": "assumed" if dataset is None else dataset.name,
         },
     )
-
-
-def _check_counts(*, seed: int, **counts: int) -> None:
-    """Raise UsageError for a knob that is too small."""
-    for name, value, least in [*((name, value, 1) for name, value in counts.items()), ("seed", seed, 0)]:
-        if value < least:
-            raise UsageError(f"{name} {value}; allowed: {least} or more")
 
 
 def _aim(objective: str | Tensor, available: int, layer: str) -> tuple[Aim, Tensor | None]:

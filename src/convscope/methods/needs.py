@@ -70,6 +70,16 @@ def choose_channels(
     return chosen
 
 
+def check_at_least(least: float, **knobs: float) -> None:
+    """Raise UsageError, with its name, for a knob that is smaller, or no number.
+
+    >>> check_at_least(1, steps=64, variants=1)
+    """
+    for name, value in knobs.items():
+        if not value >= least:
+            raise UsageError(f"{name} {value:g}; allowed: {least:g} or more")
+
+
 def choose_class(network: Network, target: int | str, count: int) -> int:
     """The class that `target` names, of `count`; a name that looks like a number is first of all a name.
 

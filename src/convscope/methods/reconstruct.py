@@ -19,6 +19,7 @@ from convscope.methods.needs import (
     Channels,
     as_rgb,
     batch_limit,
+    check_at_least,
     choose_channels,
     one_image,
     signed_limits,
@@ -96,8 +97,7 @@ def reconstruct(
         raise UsageError(f'no start "{start}"; allowed: {", ".join(STARTS)}')
     if position is not None and start != "map":
         raise UsageError(f'position "{position}" with the start {start}; allowed: one of the two')
-    if channels < 1:
-        raise UsageError(f"channels {channels}; allowed: 1 or more")
+    check_at_least(1, channels=channels)
     recorded = record_pass(network, name, images, rule=rule)
     maps = recorded.maps
     named = choose_channels(channel, len(maps), layer=layer, class_names=network.class_names)

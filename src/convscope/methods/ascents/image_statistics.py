@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from convscope.errors import UsageError
+from convscope.methods.needs import spread_evenly
 from convscope.types import Dataset, Network
 
 IMAGES = 2000  # looked at, at most: their mean spectrum is smooth long before
@@ -52,7 +53,7 @@ def dataset_statistics(dataset: Dataset, *, most: int = IMAGES) -> ImageStatisti
     the spectrum is the mean amplitude of each decorrelated plane (Fel et al. 2023, arXiv:2306.06805, section 4).
     """
     count, channels, height, width = dataset.train.images.shape
-    chosen = torch.linspace(0, count - 1, min(most, count)).long()
+    chosen = spread_evenly(count, most)
     total, products = torch.zeros(channels), torch.zeros(channels, channels)
     for batch in dataset.train.images.batches(chosen.split(BATCH)):
         pixels = batch.float() / 255  # (N, C, H, W)

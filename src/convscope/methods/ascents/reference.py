@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convscope.hooks import frozen_eval
 from convscope.methods.ascents.objectives import Aim, own_maps, score
-from convscope.methods.needs import layer_maps
+from convscope.methods.needs import layer_maps, spread_evenly
 from convscope.methods.surveys.survey_store import stored_survey
 from convscope.types import Dataset, Network, Progress, no_progress
 
@@ -45,7 +45,7 @@ def reference(
     are those of all training images, from the survey that is kept there or is made now, which tells its progress.
     """
     total, _, height, width = dataset.train.images.shape
-    chosen = torch.linspace(0, total - 1, min(most, total)).long()
+    chosen = spread_evenly(total, most)
     maxima, scores, rectified = [], [], None
     with frozen_eval(network.model), torch.no_grad():
         for batch in dataset.train.images.batches(chosen.split(max(1, PIXELS // (height * width)))):

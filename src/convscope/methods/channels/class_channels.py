@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from convscope.errors import UsageError
 from convscope.hooks import like_model, list_layers, resolve_layer
 from convscope.methods.attributions import ends_in_pool
 from convscope.methods.channels.contributions import class_contributions
-from convscope.methods.needs import batch_limit
+from convscope.methods.needs import batch_limit, check_at_least, spread_evenly
 from convscope.methods.surveys.survey import Half, check_images, half_of
 from convscope.types import Dataset, Network, Progress, no_progress
 
@@ -62,9 +61,7 @@ def find_class_channels(
     >>> found.layer, found.contributions.shape
     ('1', (4,))
     """
-    for what, number in (("count", count), ("images", images)):
-        if number < 1:
-            raise UsageError(f"{what} {number}; allowed: 1 or more")
+    check_at_least(1, count=count, images=images)
     if not 0 <= target < len(dataset.class_names):
         raise UsageError(f"no class {target} in {dataset.name}; allowed: 0 to {len(dataset.class_names) - 1}")
     name = last_layer(network) if layer is None else resolve_layer(network.model, layer, model_name=network.name)
@@ -73,8 +70,8 @@ def find_class_channels(
     own = (half.labels == target).nonzero()[:, 0]
     if not len(own):
         raise UsageError(f"no {split} images of {dataset.class_names[target]} in {dataset.name}")
-    total = min(images, len(own))
-    parts = own[torch.arange(total) * len(own) // total].split(batch_limit(half.images.shape[2:]))
+    looked_at = own[spread_evenly(len(own), images)]
+    total, parts = len(looked_at), looked_at.split(batch_limit(half.images.shape[2:]))
     found: list[NDArray[np.float64]] = []
     for done, pixels in enumerate(half.images.batches(parts)):
         progress("contributions", done * len(parts[0]), total)

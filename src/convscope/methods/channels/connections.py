@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, resolve_layer
 from convscope.methods.channels.gains import Gains, measure_gains
 from convscope.methods.channels.wiring import Wiring, find_wiring, norm_scale
-from convscope.methods.needs import channel_count, choose_channels
+from convscope.methods.needs import channel_count, check_at_least, choose_channels
 from convscope.types import Network
 
 KERNELS = (nn.Conv2d, nn.Linear)
@@ -73,8 +72,7 @@ def find_connections(network: Network, layer: str, channel: int, *, count: int =
     name = resolve_layer(network.model, layer, model_name=network.name)
     available = channel_count(network, name)
     [channel] = choose_channels(channel, available, layer=layer)
-    if count < 1:
-        raise UsageError(f"count {count}; allowed: 1 or more")
+    check_at_least(1, count=count)
     wiring, notes = find_wiring(network), list[str]()
     modules = dict(network.model.named_modules())
     with frozen_eval(network.model):

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, like_model, resolve_layer
-from convscope.methods.needs import Channels, batch_limit, channel_count, choose_channels, layer_maps
+from convscope.methods.needs import (
+    Channels,
+    batch_limit,
+    channel_count,
+    check_at_least,
+    choose_channels,
+    layer_maps,
+    spread_evenly,
+)
 from convscope.methods.removals.removal import logits_with_all, logits_without, record_prefix, removal_place
 from convscope.methods.removals.replay import layers_until
 from convscope.methods.surveys.survey import Half, check_images, half_of
@@ -93,14 +101,13 @@ def ablate(
         raise UsageError("what a network loses is seen on a dataset, and none was given; name one, such as digits")
     if rule not in REMOVALS:
         raise UsageError(f'no rule "{rule}"; allowed: {", ".join(REMOVALS)}')
-    if count < 1:
-        raise UsageError(f"count {count}; allowed: 1 or more")
+    check_at_least(1, count=count)
     half = half_of(dataset, split)
     check_images(network, half)
     chosen = choose_channels(channel, channel_count(network, name), layer=layer, class_names=network.class_names)
     place = removal_place(network, name)
-    total = min(count, len(half.labels))
-    parts = (torch.arange(total) * len(half.labels) // total).split(batch_limit(half.images.shape[2:]))
+    looked_at = spread_evenly(len(half.labels), count)
+    total, parts = len(looked_at), looked_at.split(batch_limit(half.images.shape[2:]))
     tally = _Tally(len(chosen), len(dataset.class_names))
     read: dict[str, bool] = {}
     with frozen_eval(network.model) as model, torch.no_grad():

@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convscope.errors import UsageError
 from convscope.hooks import convolutions, frozen_eval, like_model, list_layers, resolve_layer
 from convscope.methods.channels.contributions import class_contributions, class_score
-from convscope.methods.needs import check_logits, choose_class, one_image
+from convscope.methods.needs import check_at_least, check_logits, choose_class, one_image
 from convscope.methods.removals.removal import logits_without, record_prefix, removal_place
 from convscope.methods.removals.replay import layers_until
 from convscope.types import Network, Progress, no_progress
@@ -72,8 +71,7 @@ def find_decisive(
     [True, True, True]
     """
     images = one_image(network, image)
-    if count < 1:
-        raise UsageError(f"count {count}; allowed: 1 or more")
+    check_at_least(1, count=count)
     if layers is None:
         size = (images.shape[2], images.shape[3])
         running = {layer.name for layer in list_layers(network.model, size, channels=len(network.mean))}

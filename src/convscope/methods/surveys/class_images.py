@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, like_model
-from convscope.methods.needs import batch_limit, check_logits
+from convscope.methods.needs import batch_limit, check_at_least, check_logits
 from convscope.methods.surveys.survey import Half, check_images, half_of
 from convscope.types import Dataset, Network, Progress, no_progress
 
@@ -80,8 +80,7 @@ def choose_class_images(
     classes = probabilities.shape[1]
     if not 0 <= target < classes:
         raise UsageError(f"no class {target}; allowed: 0 to {classes - 1}")
-    if count < 1:
-        raise UsageError(f"count {count}; allowed: 1 or more")
+    check_at_least(1, count=count)
     predicted = probabilities.argmax(1)
     own = labels == target
 
