@@ -10,12 +10,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from convscope.errors import UsageError
-from convscope.web.dashboard.run_answers import Missing
+from convscope.errors import ConvscopeError, UsageError
 from convscope.web.event_stream import json_bytes
 from convscope.web.guard import refuse
 
 EVERYWHERE = 1e300
+
+
+class Missing(ConvscopeError):
+    """What was asked for is not there."""
 
 
 class Number(Convertor[int]):

@@ -123,7 +123,7 @@ PLACES = [
     LAYER, LAYER + "/channels/0", LAYER + "/channels/0/pattern.png", CHANNEL, CHANNEL + "/ablation", IMAGE,
     IMAGE + ".png", IMAGE + "/decisive", "/api/images/test-0/maps/{}", "/api/images/test-0/maps/{}.png",
     "/api/images/test-0/units/{}/0/0,0.png", "/api/images/test-0/units/0/{}/0,0", "/api/images/test-0/units/0/0/{}",
-    "/api/images/test-0/attributions/{}", "/api/classes/{}", "/api/classes/{}/channels", "/{}x", "/assets/{}",
+    "/api/images/test-0/attributions/{}", "/api/classes/{}", "/api/classes/{}/pattern.png", "/{}x", "/assets/{}",
 ]  # fmt: skip
 
 

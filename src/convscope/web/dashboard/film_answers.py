@@ -15,7 +15,7 @@ from convscope.errors import CheckpointError, UsageError
 from convscope.film.frame_pictures import Scale, film_scale, filters_picture, frame_scale, maps_picture
 from convscope.paint import paint
 from convscope.training.frames import FilmInfo, Frame, frame_path, read_frame, read_info, recorded_steps
-from convscope.web.dashboard.run_answers import Missing
+from convscope.web.answers import Missing
 from convscope.web.dashboard.run_list import WatchedRun
 
 

@@ -24,6 +24,7 @@ from convscope.training.log_parts import AXES
 from convscope.training.log_table import write_csv
 from convscope.web.answers import (
     EVERYWHERE,
+    Missing,
     as_json,
     as_png,
     number,
@@ -41,7 +42,7 @@ from convscope.web.dashboard.film_answers import (
     draw_probe,
 )
 from convscope.web.dashboard.live import Live
-from convscope.web.dashboard.run_answers import Missing, answer_series, find_confusion, open_log
+from convscope.web.dashboard.run_answers import answer_series, find_confusion, open_log
 from convscope.web.dashboard.run_list import WatchedRun
 from convscope.web.server import HERE, answer_asset, asset_table
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
-from convscope.errors import ConvscopeError
 from convscope.thinning import thin_rows
 from convscope.training.log_parts import MEASURED
+from convscope.web.answers import Missing
 from convscope.web.dashboard.run_list import WatchedRun
 from convscope.web.event_stream import json_bytes
-
-
-class Missing(ConvscopeError):
-    """What was asked for is not there."""
 
 
 def answer_series(run: WatchedRun, axis: str, points: int, low: float, high: float) -> bytes:

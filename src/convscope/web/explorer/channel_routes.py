@@ -53,7 +53,6 @@ class ChannelRoutes:
             Route(channel + "/film.webp", self.send_film),
             Route(channel + "/ablation", self.tell_ablation),
             Route("/api/classes/{target:number}", self.tell_class),
-            Route("/api/classes/{target:number}/channels", self.tell_class_channels),
             Route("/api/classes/{target:number}/pattern.png", self.send_class_pattern),
         ]
 
@@ -149,11 +148,6 @@ class ChannelRoutes:
             self._finding.add(target)
             await self._desk.order(lambda network: self._find(network, target))
         return as_json(told)
-
-    async def tell_class_channels(self, request: Request) -> Response:
-        """The channels that speak for and against a class, once they are found."""
-        target = self._target(request)
-        return as_json(await self._desk.ask(request, lambda network: self._classes.find_channels(network, target)))
 
     def _find_links(self, network: Network, *, layer: str, channel: int) -> None:
         """Find a channel's connections, and say that they are there."""

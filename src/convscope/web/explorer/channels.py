@@ -17,7 +17,7 @@ from convscope.methods.surveys.layer_table import ChannelRow, make_layer_table
 from convscope.methods.surveys.tally import LayerSurvey
 from convscope.methods.top_images import SELECTIVE
 from convscope.types import Network, Progress
-from convscope.web.dashboard.run_answers import Missing
+from convscope.web.answers import Missing
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.films import Films
@@ -48,52 +48,38 @@ class Channels:
     def table(self, network: Network, layer: str) -> dict[str, Any]:
         """A row for each channel, None while the survey is not there, and which pictures there are."""
         self._behind.look_at(layer)
-        described = self._explored.by_name[layer]
         survey = self._behind.surveys.get(layer)
         drawn = self._behind.steps_drawn(network, layer)
-        rows = survey and [_row(row, steps) for row, steps in zip(make_layer_table(survey), drawn, strict=True)]
+        rows = survey and [_row(row) for row in make_layer_table(survey)]
         if survey is None:
             self._behind.want_survey(layer)
         return {
-            "name": layer,
-            "alias": described["alias"],
-            "kind": described["kind"],
-            "channels": described["channels"],
-            "shape": described["shape"],
+            "channels": self._explored.by_name[layer]["channels"],
             "rows": rows or None,
             "drawn_steps": drawn,
-            **self._pictures(layer, drawn),
-            "commands": {
-                "pattern": self._explored.command("maximize", layer=layer, channel="all"),
-                "top-image": self._explored.command("top-images", layer=layer, channel="all"),
-                "filter": self._explored.command("filters", layer=layer),
-            },
+            "pictures": self._pictures(layer, drawn),
         }
 
-    def _pictures(self, layer: str, drawn: Sequence[int]) -> dict[str, Any]:
-        """What a channel can be shown as, and the share that is there; what is whole by now comes first."""
+    def _pictures(self, layer: str, drawn: Sequence[int]) -> list[str]:
+        """What a channel can be shown as; what is there for all channels by now comes first."""
         described = self._explored.by_name[layer]
-        there = {"pattern": sum(map(bool, drawn)) / max(1, len(drawn))}
+        is_there = {"pattern": all(drawn)}
         if self._explored.surveyed is not None:
-            there["top-image"] = float(layer in self._behind.surveys)
+            is_there["top-image"] = layer in self._behind.surveys
         if "Conv" in described["kind"] and not described["block"]:
-            there["filter"] = 1.0
-        return {"pictures": sorted(there, key=lambda name: there[name] < 1), "there": there}
+            is_there["filter"] = True
+        return sorted(is_there, key=lambda name: not is_there[name])
 
     def describe(self, network: Network, layer: str, channel: int) -> dict[str, Any]:
         """One channel's evidence but for what takes long; its connections are None until they are found."""
         explored = self._explored
         self._behind.look_at(layer)
-        survey, steps_drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)
-        drawn = steps_drawn[channel]
+        survey, drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)[channel]
         if survey is None:
             self._behind.want_survey(layer)
         links = self.links(layer, channel)
         named = {"layer": layer, "channel": channel}
         return {
-            "layer": layer,
-            "channel": channel,
-            "drawn_steps": drawn,
             "numbers": {**self._patterns.numbers(network, layer, channel, drawn), **_numbers(survey, channel)},
             "badges": self._badges(survey, channel),
             "classes": self._classes(survey, channel),
@@ -102,12 +88,10 @@ class Channels:
             "incoming": links and [self._link(each) for each in links.incoming],
             "outgoing": links and [self._link(each) for each in links.outgoing],
             "notes": list(links.notes) if links else [],
-            "pictures": self._pictures(layer, steps_drawn)["pictures"],
             "commands": {
                 "pattern": explored.command("maximize", **named),
                 "variants": explored.command("maximize", **named, variants=VARIANTS),
                 "top": explored.command("top-images", **named, reconstructions=True),
-                "filter": explored.command("filters", **named),
                 "film": self._films.command(layer, channel),
             },
         }
@@ -131,7 +115,7 @@ class Channels:
 
     def filter(self, network: Network, layer: str, channel: int) -> Drawn:
         """A channel's filter: the first convolution's as an image, the strongest slice of a deeper one."""
-        if "filter" not in self._pictures(layer, ())["pictures"]:
+        if "filter" not in self._pictures(layer, ()):
             raise Missing(f"{layer} is no convolution, so it has no filters")
         picture = self._kept.get(
             (layer, channel, "filter"),
@@ -160,12 +144,9 @@ class Channels:
                 "images": int(found.counts.sum()),
                 "of": len(dataset.test.labels),
                 "classes": list(dataset.class_names),
-                "removed_at": found.removed_at,
                 "accuracy_before": found.accuracy_before.tolist(),
                 "accuracy": found.accuracy[0].tolist(),
-                "accuracy_change": float(found.accuracy_change[0]),
                 "loss_change": float(found.loss_change[0]),
-                "counts": found.counts.tolist(),
             }
 
         return self._behind.kept(f"ablation/{layer}-{channel}", make)
@@ -198,19 +179,20 @@ class Channels:
         return [[name, mean] for name, mean in zip(dataset.class_names, means, strict=True)]
 
 
-def _row(row: ChannelRow, steps: int) -> dict[str, Any]:
+def _row(row: ChannelRow) -> dict[str, Any]:
     """A channel's row for the page."""
     told = asdict(row)
     del told["class_means"]
-    return {**told, "share_active": 1 - told.pop("share_of_zeros"), "drawn_steps": steps}
+    return {**told, "share_active": 1 - told.pop("share_of_zeros")}
 
 
 def _numbers(survey: LayerSurvey | None, channel: int) -> dict[str, Any]:
     """A channel's row but for what has a place of its own."""
     if survey is None:
         return {}
-    told = _row(make_layer_table(survey)[channel], 0)
-    return {key: value for key, value in told.items() if key not in ("channel", "drawn_steps")}
+    told = _row(make_layer_table(survey)[channel])
+    del told["channel"]
+    return told
 
 
 def _histogram(survey: LayerSurvey | None, channel: int) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from convscope.methods.channels.class_channels import find_class_channels
 from convscope.methods.needs import class_name
 from convscope.methods.surveys.class_images import Judged, choose_class_images
 from convscope.types import Network
-from convscope.web.dashboard.run_answers import Missing
+from convscope.web.answers import Missing
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.explored import Explored
 

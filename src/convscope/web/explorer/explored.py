@@ -13,7 +13,7 @@ from convscope.methods.attributions import HOWS
 from convscope.relu_rules import RULES
 from convscope.training.folder import read_events
 from convscope.types import Dataset, Network
-from convscope.web.dashboard.run_answers import Missing
+from convscope.web.answers import Missing
 from convscope.web.explorer.early import last_figures
 from convscope.web.explorer.images import Gallery
 from convscope.web.explorer.network import describe_layers, find_head

@@ -15,14 +15,14 @@ from safetensors import SafetensorError
 from convscope.errors import CheckpointError, ConvscopeError
 from convscope.film.animation import webp_bytes
 from convscope.film.frame_pictures import film_scale, filters_picture, frame_scale
-from convscope.film.patterns import follow_patterns, patterns_reading
+from convscope.film.patterns import follow_patterns
 from convscope.film.render import HOLD, chosen_filters, draw_film, draw_sheets, read_frames, with_patterns
 from convscope.film.story import Story
 from convscope.paint import colours, image_picture
 from convscope.training.folder import read_events
 from convscope.training.frames import FilmInfo, read_info, recorded_steps, weights_steps
 from convscope.types import Event, Network, Picture
-from convscope.web.dashboard.run_answers import Missing
+from convscope.web.answers import Missing
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.looks import Memory
@@ -61,7 +61,6 @@ class Films:
         pictures = self._pictures(source, layer, channel)
         steps, story = self._steps(source, layer) if pictures is None else [*pictures], Story(source.events)
         done, total = (len(steps),) * 2 if pictures else self._going.get((layer, channel), (0, len(steps)))
-        filters = layer == source.info.filter_layer
         return {
             "steps": steps,
             "epochs": None if story.epoch(0) is None else [story.epoch(step) for step in steps],
@@ -69,8 +68,6 @@ class Films:
             "drawn": done,
             "total": total,
             "waiting": pictures is None,
-            "shows": "filter" if filters else "pattern",
-            "caption": "" if filters else patterns_reading(),
             "command": self.command(layer, channel),
         }
 

@@ -11,8 +11,7 @@ from convscope.methods.attributions import HOWS
 from convscope.methods.needs import slug
 from convscope.relu_rules import Rule
 from convscope.types import Network
-from convscope.web.answers import as_json, whole_number
-from convscope.web.dashboard.run_answers import Missing
+from convscope.web.answers import Missing, as_json, whole_number
 from convscope.web.explorer.answers import Desk, drawn_answer, picture_answer, read_rule
 from convscope.web.explorer.classes import Classes
 from convscope.web.explorer.looks import Drawn, Looks
@@ -91,14 +90,11 @@ class ImageRoutes:
         """How large a layer's maps of an image are."""
         image, layer = request.path_params["image"], self._desk.layer(request)
         maps = await self._desk.click(request, lambda network: self._looks.maps(network, image, layer))
-        peaks = np.abs(maps).max(axis=(1, 2))
         return as_json(
             {
                 "channels": maps.shape[0],
                 "height": maps.shape[1],
                 "width": maps.shape[2],
-                "peak": float(peaks.max()),
-                "peaks": peaks,
                 "signed": bool((maps < 0).any()),
                 "command": self._explored.command("maps", layer=layer, image=self._explored.gallery.argument(image)),
             }
@@ -131,16 +127,7 @@ class ImageRoutes:
         """The same in numbers."""
         which = self._unit(request)
         unit = await self._desk.click(request, lambda network: self._looks.unit(network, *which))
-        return as_json(
-            {
-                "value": unit.value,
-                "dark": unit.dark,
-                "relus": unit.relus,
-                "title": unit.title,
-                "caption": unit.caption,
-                "command": unit.command,
-            }
-        )
+        return as_json({name: getattr(unit, name) for name in ("value", "dark", "caption", "command")})
 
     def _unit(self, request: Request) -> tuple[str, str, int, tuple[int, int] | None, Rule]:
         """The image, layer, channel, position and rule that the address names. Raises Missing and UsageError."""

@@ -18,7 +18,7 @@ from convscope.data.decode import ENDINGS, Unreadable, decode_image, read_size
 from convscope.data.file_images import FileImages
 from convscope.errors import UsageError
 from convscope.types import Dataset, Network, Split
-from convscope.web.dashboard.run_answers import Missing
+from convscope.web.answers import Missing
 
 SPLITS = ("test", "train", "folder", "uploaded")
 MOST_FILES = 20_000

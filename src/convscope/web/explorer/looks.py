@@ -18,12 +18,12 @@ from convscope.methods.attribute import attribute
 from convscope.methods.attributions import How
 from convscope.methods.needs import check_logits, class_name, signed_limits
 from convscope.methods.projection import Recorded, record_pass
-from convscope.methods.reconstruct import RULE_WORDS, reconstruct, reconstruct_one, rule_reading
+from convscope.methods.reconstruct import reconstruct, reconstruct_one, rule_reading
 from convscope.methods.removals.decisive import find_decisive
 from convscope.paint import colours
 from convscope.relu_rules import Rule
 from convscope.types import Network, Picture, Progress
-from convscope.web.dashboard.run_answers import Missing
+from convscope.web.answers import Missing
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.pictures import draw_sheet, encode_png, record_maps
 
@@ -52,9 +52,7 @@ class Unit(NamedTuple):
     png: bytes  # bare
     dark: bool
     value: float  # how strongly it answers; of a channel, its strongest unit
-    title: str
-    caption: str
-    relus: int  # that the signal passed
+    caption: str  # what the rule does
     command: str
 
 
@@ -126,9 +124,7 @@ class Looks:
                 png=encode_png(np.ascontiguousarray(painted)),
                 dark=not values.any(),
                 value=float(found[at] if at else found.max()),
-                title=f"{RULE_WORDS[rule]} from {layer}, channel {channel}",
                 caption=rule_reading(rule, recorded.relus),
-                relus=recorded.relus,
                 command=explored.command(
                     "reconstruct",
                     layer=layer,

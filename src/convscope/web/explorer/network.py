@@ -37,7 +37,6 @@ def describe_layers(network: Network) -> list[dict[str, Any]]:
                 "name": layer.name,
                 "alias": aliases.get(layer.name),
                 "kind": layer.kind,
-                "stage": _stage(layer.name, aliases, modules),
                 "shape": list(layer.output_shape),
                 "parameters": sum(each.numel() for each in modules[layer.name].parameters()),
                 "detail": layer.detail,
@@ -64,16 +63,6 @@ def map_shapes(network: Network, layers: list[Layer]) -> dict[str, tuple[int, in
         fed = network.normalize(like_model(model, images))
         observe_outputs(model, fed, [layer.name for layer in layers], note)
     return found
-
-
-def _stage(name: str, aliases: dict[str, str], modules: dict[str, Any]) -> str | None:
-    """The dotted name of the stage that a layer is in: one with a name of its own, or else the outermost part."""
-    parts = name.split(".")
-    within = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
-    named = next((each for each in within if each in aliases), None)
-    if named or aliases:
-        return named
-    return within[0] if next(modules[within[0]].children(), None) is not None else None
 
 
 def find_head(network: Network, layers: Mapping[str, Any]) -> str | None:

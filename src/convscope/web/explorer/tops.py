@@ -14,7 +14,7 @@ from convscope.methods.top_images import top_images
 from convscope.paint import PAPER
 from convscope.relu_rules import Rule
 from convscope.types import Network, Progress
-from convscope.web.dashboard.run_answers import Missing
+from convscope.web.answers import Missing
 from convscope.web.explorer.behind import Behind
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.looks import Drawn, Memory

@@ -2,7 +2,7 @@
 import { element, say, sayOrHide } from "../shared/dom.js";
 import { ask } from "../shared/server.js";
 import { figure, percent } from "../shared/words.js";
-import { api, places } from "./addresses.js";
+import { api, places, tail } from "./addresses.js";
 import { startAttribution } from "./attribution.js";
 import { barList } from "./bars.js";
 import { choiceOf, field, section, selectOf } from "./controls.js";
@@ -24,9 +24,8 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
   let closed = false;
   let quiet = 0;
 
+  const rules = network.rules.map((each) => [each, each]);
   const own = figureOf(api.image(id, ".png"), "the image");
-  const cell = element("i", { class: "box", hidden: true, "aria-hidden": true });
-  own.picture.node.append(cell);
   const name = element("h2", {}, "Image");
   const truth = element("p", { class: "note" });
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
@@ -36,7 +35,7 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
   const unitWords = element("p", { class: "unit-words", role: "status" });
   const open = element("a", { hidden: true, class: "small" }, "open the channel");
   const whole = element("button", { type: "button", class: "small", hidden: true }, "the whole map");
-  const rule = choiceOf("Rule", network.rules.map((each) => [each, each]), (value) => turn({ rule: value === network.rules[0] ? null : value }));
+  const rule = choiceOf("Rule", rules, (value) => turn({ rule: value === network.rules[0] ? null : value }));
   const layers = selectOf(doors.map((each) => [each.name, each.alias ? `${each.alias} (${each.name})` : each.name]), (value) => goTo(places.image(id, value, { ...query, unit: null })));
   const earlier = element("button", { type: "button", "aria-label": "Layer before" }, "‹");
   const later = element("button", { type: "button", "aria-label": "Layer after" }, "›");
@@ -135,11 +134,11 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
   }
 
   async function drawUnit() {
-    rule.set(network.rules.map((each) => [each, each]), query.rule ?? network.rules[0]);
+    const byRule = query.rule ?? network.rules[0];
     const chosen = unitOf(query.unit);
+    rule.set(rules, byRule);
     sheet.select(chosen);
     open.hidden = whole.hidden = unit.keep.hidden = !chosen;
-    cell.hidden = true;
     if (!chosen) {
       unit.picture.clear(HINT);
       say(unitWords, "");
@@ -147,14 +146,13 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
     }
     const mine = ++asked;
     const began = performance.now();
-    const tail = `?rule=${encodeURIComponent(query.rule ?? network.rules[0])}`;
     const place = saidUnit(layer, chosen);
     open.href = places.channel(layer, chosen.channel);
     whole.hidden = chosen.y == null;
     clearTimeout(quiet);
     quiet = setTimeout(() => mine === asked && say(unitWords, `${place}: drawing …`), 200);
-    const picture = unit.change(api.unit(id, layer, chosen, `.png${tail}`)).catch(() => {});
-    const words = ask(api.unit(id, layer, chosen, tail)).catch((error) => ({ error }));
+    const picture = unit.change(api.unit(id, layer, chosen, `.png${tail({ rule: byRule })}`)).catch(() => {});
+    const words = ask(api.unit(id, layer, chosen, tail({ rule: byRule }))).catch((error) => ({ error }));
     await picture;
     if (mine !== asked || closed) return;
     unit.node.dataset.milliseconds = Math.round(performance.now() - began);
@@ -166,19 +164,11 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
       return;
     }
     unit.setCommand(told.command);
+    unit.node.title = told.caption;
     const value = told.value == null ? "" : `, value ${figure(told.value)}`;
     const dark = told.dark ? ". It is silent here: there is nothing to draw back." : ".";
     say(unitWords, `${place}${value}${dark}`);
-    unit.node.dataset.drawn = `${layer} ${query.unit} ${query.rule ?? network.rules[0]}`;
-    if (told.box) showBox(told.box);
-  }
-
-  function showBox([left, top, right, bottom]) {
-    cell.hidden = false;
-    cell.style.left = `${100 * left}%`;
-    cell.style.top = `${100 * top}%`;
-    cell.style.width = `${100 * (right - left)}%`;
-    cell.style.height = `${100 * (bottom - top)}%`;
+    unit.node.dataset.drawn = `${layer} ${query.unit} ${byRule}`;
   }
 
   fetchAll();
@@ -194,7 +184,6 @@ export function openImage({ network, layerOf, goTo, replace }, route) {
       if (layer !== before) drawMaps();
       drawUnit();
     },
-    drawn: (told) => void told,
     close() {
       closed = true;
       asked += 1;
