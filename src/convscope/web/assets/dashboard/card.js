@@ -12,7 +12,7 @@ export class Card {
   #turn = 0; // which look is the newest, so that a slow answer does not overwrite it
   #name = element("h3", {});
   #when = element("p", { class: "note" });
-  #note = element("p", { class: "note about" });
+  #note = element("p", { class: "note" });
   #filters = picturePlace("filters");
   #maps = picturePlace("maps");
   #probabilities = new Probabilities();

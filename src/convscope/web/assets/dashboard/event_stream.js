@@ -1,6 +1,6 @@
 // The server's events over one connection, which is made again whenever it breaks.
 
-export const ADDRESS = "/api/stream";
+const ADDRESS = "/api/stream";
 const KINDS = ["runs", "points", "frame"];
 const PATIENCE = 1000; // milliseconds until the next try where the browser gives up
 

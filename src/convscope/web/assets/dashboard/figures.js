@@ -32,7 +32,7 @@ const ROOM = 0.04; // above and below a curve, as a share of its height
 const GRID = 20; // about so many places for a chart's edge, so that few points move it
 
 /** Seconds, minutes or hours, by how long the longest run took. */
-export function timeUnit(seconds) {
+function timeUnit(seconds) {
   if (seconds > 3 * 3600) return { name: "hours", seconds: 3600 };
   return seconds > 300 ? { name: "minutes", seconds: 60 } : { name: "seconds", seconds: 1 };
 }

@@ -4,7 +4,7 @@ import { epochs, thousands } from "../shared/words.js";
 
 const AHEAD = 3; // frames made ready while playing
 
-/** show(step, live) is called for the step to look at; prepare(step) promises that its pictures are ready. */
+/** show(step) is called for the step to look at, null for the newest; prepare(step) promises its pictures; describe(step) names it. */
 export class Player {
   #steps = [];
   #place = 0;
@@ -13,12 +13,12 @@ export class Player {
   #playing = false;
   #show;
   #prepare;
-  #said;
+  #describe;
 
   constructor({ show, prepare, describe }) {
     this.#show = show;
     this.#prepare = prepare;
-    this.#said = describe;
+    this.#describe = describe;
     find("play").addEventListener("click", () => this.toggle());
     find("earlier").addEventListener("click", () => this.move(-1));
     find("later").addEventListener("click", () => this.move(1));
@@ -110,7 +110,7 @@ export class Player {
 
   #draw() {
     const slider = find("step");
-    const words = this.step == null ? "" : this.#said(this.step);
+    const words = this.step == null ? "" : this.#describe(this.step);
     slider.value = this.#place;
     slider.setAttribute("aria-valuetext", words);
     say(find("step-value"), words);

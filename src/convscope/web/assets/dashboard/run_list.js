@@ -44,7 +44,7 @@ class Item {
   #box = element("input", { type: "checkbox" });
   #name = element("span", { class: "name" });
   #status = element("span", { class: "status" });
-  #about = element("p", { class: "note about" });
+  #about = element("p", { class: "note" });
   #bar = element("progress", { max: 1 });
   #progress = element("p", { class: "numbers" });
   #figures = element("p", { class: "numbers" });

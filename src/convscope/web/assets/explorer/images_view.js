@@ -26,8 +26,8 @@ export function openImages({ network, goTo }, route) {
   const trouble = element("p", { class: "trouble", role: "alert", hidden: true });
   const grid = element("div", { class: "grid images" });
   const pages = element("nav", { class: "pages", "aria-label": "Pages" });
-  const mine = element("label", { class: "field" }, mistakes, element("span", {}, "mistakes only"));
-  const tools = element("div", { class: "tools", role: "toolbar", "aria-label": "Which images" }, splits.node, field("Class", classes.node), mine, count);
+  const mistakesOnly = element("label", { class: "field" }, mistakes, element("span", {}, "mistakes only"));
+  const tools = element("div", { class: "tools", role: "toolbar", "aria-label": "Which images" }, splits.node, field("Class", classes.node), mistakesOnly, count);
   const node = element("article", { class: "images" }, element("header", { class: "view-top" }, element("h2", {}, "Images")), dropZone(goTo), tools, trouble, grid, pages);
   walkTiles(grid);
 
@@ -66,7 +66,7 @@ export function openImages({ network, goTo }, route) {
     mistakes.checked = Boolean(query.mistakes);
     const labelled = shown === "test" || shown === "train";
     classes.node.closest("label").hidden = !labelled || !network.classes.length;
-    mine.hidden = !labelled;
+    mistakesOnly.hidden = !labelled;
     loader.close();
     loader = new Loader();
     grid.removeAttribute("aria-busy");

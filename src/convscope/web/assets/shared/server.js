@@ -1,6 +1,6 @@
 // Asking the server.
 
-export class ServerError extends Error {
+class ServerError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status; // 0: nobody answered
