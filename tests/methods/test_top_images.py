@@ -15,9 +15,11 @@ from convscope.data.memory import dataset_in_memory
 from convscope.errors import UsageError
 from convscope.methods.patches import cut
 from convscope.methods.projection import project
+from convscope.methods.reconstruct import reconstruct
 from convscope.methods.surveys.survey import survey
 from convscope.methods.top_images import top_images
 from convscope.paint import PAPER, paint
+from convscope.relu_rules import RULES
 from convscope.types import Dataset, Network
 
 CLASSES = ("cat", "dog", "frog")
@@ -104,6 +106,18 @@ def test_reconstructions_stand_below_their_images(dataset, rule):
     assert (both.limits[16] == [-both.limits[16, 1], both.limits[16, 1]]).all()
     assert rule in both.caption
     assert paint(both).std() > 0
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_position_that_is_not_above_zero_sends_back_what_reconstruct_does(dataset, rule):
+    net = network()
+    net.model[0].bias.data[3] = -100
+    both = top_images(net, "0", 3, dataset, count=1, crop=False, reconstructions=True, rule=rule)
+    [[index]], [[(row, column)]], [[value]] = (both.numbers[key] for key in ("images", "positions", "values"))
+    image = dataset.train.images.pixels[index].float() / 255
+    alone = reconstruct(net, "0", image, 3, rule=rule, position=f"{row},{column}").values[-1]
+    assert alone.any() == (rule == "gradient")
+    np.testing.assert_allclose(both.values[1], alone / abs(value), atol=1e-5)
 
 
 @pytest.mark.parametrize(("batch", "rows"), [(4, 2), (5, 3), (8, 4)])

@@ -158,13 +158,15 @@ def _projected(
     columns = found.values.shape[1]
     channels = torch.tensor(chosen).repeat_interleave(columns)
     rows, places = torch.from_numpy(found.positions[chosen]).flatten(0, 1).unbind(1)
+    signs = torch.from_numpy(found.values[chosen]).flatten().sign()  # its size is not shown
+    signs = signs if rule == "gradient" else signs.clamp(min=0)  # as in `reconstruct`
     parts: list[Tensor] = []
     step = batch_limit(images.shape[-2:])
     try:
         for part in torch.arange(len(images)).split(step):
             progress("reconstructions", int(part[0]), len(images))
             signals = torch.zeros(len(part), len(found.values), *found.map_size.tolist())
-            signals[torch.arange(len(part)), channels[part], rows[part], places[part]] = 1  # its size is not shown
+            signals[torch.arange(len(part)), channels[part], rows[part], places[part]] = signs[part]
             parts.append(project(network, layer, images[part], signals, rule=rule))
     except KeyboardInterrupt:
         if step * len(parts) < columns:
