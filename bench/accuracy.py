@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench.figures import Figure
-from bench.timing import arguments, report
+from bench.timing import arguments, parse, report
 from convscope.data import load_dataset
 from convscope.training.folder import read_config, read_events
 from convscope.training.recipes import get_recipe, override_recipe
@@ -36,9 +34,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the recipe")
     parser.add_argument("--out", type=Path, help="keep the run that is trained in this folder")
     parser.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS, help="accuracies in percent")
-    asked = parser.parse_args(argv)
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    asked = parse(parser, argv)
     with tempfile.TemporaryDirectory() as folder:
         runs = asked.runs or [train_now(asked, asked.out or Path(folder, "run"))]
         read = [(read_config(run), read_events(run)) for run in runs]

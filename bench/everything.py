@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.figures import Figure, tell_met
+from bench.figures import FIGURES_HEADER, Figure, tell_met
 from bench.timing import machine
 from convscope.durable import replace_file, to_json
 
@@ -53,8 +53,6 @@ JOBS = (
     Job("reconstruct", "--size 32", "--pairs 1 --channels 2 --size 32"),
     Job("top-images", "--pairs 3", "--pairs 1 --images 500 --model resnet8"),
 )
-
-HEADER = "| what | got | wanted | met | note |\n| --- | --- | --- | --- | --- |"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -109,10 +107,10 @@ def run(command: Sequence[str], *, timeout: float) -> dict[str, Any]:
 
 def markdown(records: Iterable[Mapping[str, Any]], where: Mapping[str, Any]) -> str:
     """One table of all that was measured, what failed said in its place, and below it machine, versions, commands."""
-    rows, below = [HEADER], list[str]()
+    rows, below = [FIGURES_HEADER], list[str]()
     for record in records:
         rows += [compared(each) for each in record["comparisons"]]
-        rows += [Figure(**_figure_fields(each)).markdown() for each in record["figures"]]
+        rows += [_figure(each).markdown() for each in record["figures"]]
         if "failure" in record:
             rows.append(f"| `{record['command']}` | failed |  |  | {_cell(record['failure'])} |")
         facts = "; ".join(f"{key} {value}" for key, value in record.get("facts", {}).items())
@@ -130,10 +128,10 @@ def compared(row: Mapping[str, Any]) -> str:
     return f"| {row['what']} | {row['speedup']:.3g}× as fast{spread} | {wanted} | {tell_met(row['met'])} | {note} |"
 
 
-def _figure_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: tuple(value) if key == "values" else value for key, value in row.items() if key not in ("value", "met")
-    }
+def _figure(row: Mapping[str, Any]) -> Figure:
+    """A figure as it stands in a record."""
+    told = {key: value for key, value in row.items() if key not in ("value", "met")}
+    return Figure(**told | {"values": tuple(row["values"])})
 
 
 def _cell(text: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from convscope.errors import in_one_line
 
 FIGURES_HEADER = "| what | got | wanted | met | note |\n| --- | --- | --- | --- | --- |"
 
@@ -49,6 +52,23 @@ class Figure:
     def _number(self, value: float) -> str:
         digits = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
         return f"{digits} {self.unit}".strip()
+
+
+def attempt(what: str, measure: Callable[[], list[Figure]]) -> list[Figure]:
+    """What it measures, or one figure that tells why not, so that the rest is measured all the same."""
+    try:
+        return measure()
+    except (Exception, SystemExit) as error:
+        return [not_measured(what, error)]
+
+
+def not_measured(what: str, error: BaseException) -> Figure:
+    """The figure that an error stands in the place of.
+
+    >>> not_measured("start", ValueError("no | here")).markdown()
+    '| start | not measured |  |  | ValueError: no / here |'
+    """
+    return Figure(what, (), note=in_one_line(error).replace("|", "/"))
 
 
 def tell_met(met: bool | None) -> str:

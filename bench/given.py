@@ -16,7 +16,7 @@ LAYER = "conv3"
 def given(method: Callable[..., Any], dataset: Dataset) -> dict[str, Any]:
     """The middle stage, the first test image, the dataset: those that it needs, and the dataset wherever it is taken.
 
-    >>> from bench.top_images import noise
+    >>> from bench.stand_ins import noise
     >>> sorted(given(lambda network, layer, image, channel=None, *, steps=3: None, noise(10)))
     ['image', 'layer']
     """

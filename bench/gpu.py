@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 
-from bench.figures import Figure
+from bench.figures import Figure, attempt
 from bench.overheads import first_step
 from bench.packed import pack, unpack
 from bench.parity import parity
 from bench.rates import matmul_rate, training_operations
+from bench.stand_ins import noise, untrained
 from bench.timing import arguments, finish, report
-from bench.top_images import noise, untrained
 from convscope.data import load_dataset
 from convscope.hooks import convolutions
 from convscope.methods.ascents.excite import chunks
@@ -64,15 +64,6 @@ def main(argv: Sequence[str]) -> None:
         figures = [figure if "CPU" in figure.what else replace(figure, wanted=None) for figure in figures]
     facts = {"device": asked.device, "model": asked.model, "images": asked.data_dir or "noise", "quick": asked.quick}
     report([], figures, facts=facts, json=asked.json)
-
-
-def attempt(part: str, measure: Callable[[], Sequence[Figure]]) -> Sequence[Figure]:
-    """A part's figures, or why there are none."""
-    try:
-        return measure()
-    except Exception as error:  # of whatever kind: the other parts go on
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        return [Figure(part, (), note=words[:300].replace("|", "/"))]
 
 
 def rate(asked: argparse.Namespace) -> list[Figure]:
@@ -182,7 +173,7 @@ def compared(asked: argparse.Namespace) -> list[Figure]:
     return parity(model, _dataset(asked), torch.device(asked.device))
 
 
-MEASURES: dict[str, Callable[[argparse.Namespace], Sequence[Figure]]] = {
+MEASURES: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "rate": rate,
     "training": training,
     "patterns": patterns,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.timing import Comparison, arguments, compare, report
+from bench.timing import Comparison, arguments, compare, parse, report
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, resolve_layer
 from convscope.methods.maximize import maximize
@@ -20,7 +20,7 @@ from convscope.types import Network
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what Lucent normalizes by, whatever the network
 
 
-def main(given: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Time both at the first convolution and at the last stage, and print what each reaches there."""
     parser = arguments(__doc__ or "")
     parser.add_argument(
@@ -29,22 +29,20 @@ def main(given: Sequence[str]) -> None:
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--channels", type=int, default=16, help="that ours draws in one call")
     parser.add_argument("--peer-channels", type=int, default=2, help="that are timed of the peer, one call each")
-    options = parser.parse_args(given)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    network = _network(options.run)
+    asked = parse(parser, argv)
+    network = _network(asked.run)
     comparisons: list[Comparison] = []
     for layer in ("conv1", "layer4"):
         for fed in (network.input_size[0], 224):
-            comparisons.append(_compare(network, layer, fed, options))
+            comparisons.append(_compare(network, layer, fed, asked))
     facts = {
         "network": network.name,
         "canvas": "×".join(map(str, network.input_size)),
-        "steps": options.steps,
+        "steps": asked.steps,
         "precision": "fp32",
-        "ours": f"{options.channels} channels a call, two starts each, evidence included",
+        "ours": f"{asked.channels} channels a call, two starts each, evidence included",
     }
-    report(comparisons, packages=["torch-lucent", "kornia", "torchvision"], facts=facts, json=options.json)
+    report(comparisons, packages=["torch-lucent", "kornia", "torchvision"], facts=facts, json=asked.json)
 
 
 def _network(run: str | None) -> Network:
@@ -60,29 +58,27 @@ def _network(run: str | None) -> Network:
     return Network(resnet18(), *IMAGENET, (32, 32), (), "torchvision's resnet18, random weights")
 
 
-def _compare(network: Network, layer: str, fed: int, options: argparse.Namespace) -> Comparison:
+def _compare(network: Network, layer: str, fed: int, asked: argparse.Namespace) -> Comparison:
     """Seconds a channel; the peer resizes what it feeds to `fed` pixels (224 is its default)."""
     name = resolve_layer(network.model, layer)
-    channels, drawn = list(range(options.channels)), dict[str, Any]()
+    channels, drawn = list(range(asked.channels)), dict[str, Any]()
 
     def ours() -> None:
-        drawn["ours"] = maximize(network, name, channels, steps=options.steps).values
+        drawn["ours"] = maximize(network, name, channels, steps=asked.steps).values
 
     def peer() -> None:
-        images = [
-            _lucent(network, name, channel, fed, options.steps) for channel in channels[: options.peer_channels]
-        ]
+        images = [_lucent(network, name, channel, fed, asked.steps) for channel in channels[: asked.peer_channels]]
         drawn["peer"] = np.concatenate(images)
 
-    seconds = compare(ours, peer, what="", pairs=options.pairs)
-    reached = {who: _reached(network, name, images[: options.peer_channels]) for who, images in drawn.items()}
+    seconds = compare(ours, peer, what="", pairs=asked.pairs)
+    reached = {who: _reached(network, name, images[: asked.peer_channels]) for who, images in drawn.items()}
     what = (
         f"{layer}, a channel; Lucent feeds {fed} px; clean mean {reached['ours'][0]:.3g} and {reached['peer'][0]:.3g}"
     )
     return Comparison(
         f"{what}, highest {reached['ours'][1]:.3g} and {reached['peer'][1]:.3g}",
         tuple(each / len(channels) for each in seconds.ours),
-        tuple(each / options.peer_channels for each in seconds.peer),
+        tuple(each / asked.peer_channels for each in seconds.peer),
         wanted=20 if layer == "conv1" else 4,
     )
 

@@ -9,6 +9,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.figures import Figure
+from bench.figures import Figure, attempt
 from bench.given import LAYER, given
-from bench.overheads import Failed, told_by
-from bench.timing import arguments, report
-from bench.top_images import noise, untrained
+from bench.overheads import told_by
+from bench.stand_ins import noise, untrained
+from bench.timing import arguments, parse, report
 from convscope.data import load_dataset
 from convscope.methods import METHODS
 from convscope.models import build_model
@@ -46,22 +47,23 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.set_defaults(pairs=1)
-    asked = parser.parse_args(argv)
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    asked = parse(parser, argv)
     if asked.child:
         print(json.dumps(train_here(asked) if asked.child == "training" else draw_here(asked.child, asked)))
         return
-    figures: list[Figure] = []
-    for name in ("training", *asked.methods):
-        try:
-            found = [measured(name, argv) for _ in range(asked.pairs)]
-        except Failed as error:
-            figures.append(Figure(f"{name}: peak resident", (), note=str(error)))
-        else:
-            figures += training_figures(found) if name == "training" else [method_figure(name, found)]
+    figures = [
+        figure
+        for name in ("training", *asked.methods)
+        for figure in attempt(f"{name}: peak resident", partial(peaks, name, argv, asked.pairs))
+    ]
     facts = {"model": asked.model, "batch": asked.batch, "precision": asked.precision, "layer of the methods": LAYER}
     report([], figures, facts=facts, json=asked.json)
+
+
+def peaks(name: str, argv: Sequence[str], times: int) -> list[Figure]:
+    """The figures of training or of a method, measured so often. Raises Failed."""
+    found = [measured(name, argv) for _ in range(times)]
+    return training_figures(found) if name == "training" else [method_figure(name, found)]
 
 
 def measured(what: str, argv: Sequence[str]) -> dict[str, float]:

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from bench.figures import Figure
+from bench.figures import Figure, attempt
 from bench.served import Fetch, page, serving
 from bench.timing import arguments, report
 from convscope.training.folder import read_events
@@ -43,14 +43,6 @@ def main(argv: Sequence[str]) -> None:
         figures += attempt("clicks in the explorer", lambda: clicking(run, asked.clicks))
     facts = {"training": " ".join(["convscope", *training, "--epochs", str(asked.epochs)])}
     report([], figures, packages=["uvicorn", "starlette"], facts=facts, json=asked.json)
-
-
-def attempt(what: str, measure: Callable[[], list[Figure]]) -> list[Figure]:
-    """What it measures, or that it failed, so that the rest is measured all the same."""
-    try:
-        return measure()
-    except (Failed, SystemExit, OSError) as error:
-        return [Figure(what, (), note=" ".join(str(error).split()))]
 
 
 class Failed(Exception):

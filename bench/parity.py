@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.figures import Figure
+from bench.figures import Figure, not_measured
 from bench.given import given
-from bench.top_images import untrained
+from bench.stand_ins import untrained
 from convscope.methods import METHODS
 from convscope.types import Dataset, Network, Picture
 
@@ -35,7 +36,7 @@ KNOBS: Mapping[str, dict[str, Any]] = {
 def parity(model: str, dataset: Dataset, device: torch.device) -> list[Figure]:
     """For every method, the largest difference of a value as a share of the largest value, in fp32 without TF32."""
     here = untrained(model)
-    there = Network(**{**vars(here), "model": copy.deepcopy(here.model).to(device)})
+    there = replace(here, model=copy.deepcopy(here.model).to(device))
     figures: list[Figure] = []
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -56,7 +57,7 @@ def compared(name: str, draw: Callable[[Network], Picture], here: Network, there
     try:
         ours, theirs = draw(there).values, draw(here).values
     except Exception as error:  # of whatever kind: that it fails there is what is looked for
-        return Figure(what, (), note=" ".join(f"{type(error).__name__}: {error}".split())[:300].replace("|", "/"))
+        return not_measured(what, error)
     if ours.shape != theirs.shape:
         return Figure(what, (float("inf"),), wanted=allowed, note=f"shapes {ours.shape} and {theirs.shape}")
     apart = float(np.abs(ours - theirs).max() / max(float(np.abs(theirs).max()), 1e-12))

@@ -9,25 +9,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bench.timing import Comparison, arguments, compare, report
+from bench.timing import Comparison, arguments, compare, parse, report
 from convscope.hooks import frozen_eval
 from convscope.methods.needs import layer_maps
 from convscope.methods.reconstruct import reconstruct
 from convscope.types import Network
 
 
-def main(given: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Time both at the first and at the last stage, and print how far their pictures differ."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--size", type=int, default=64, help="side of the image in pixels")
-    options = parser.parse_args(given)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    network = _network(options.size)
-    comparisons = [_compare(network, layer, options) for layer in ("layer1", "layer4")]
-    facts = {"network": network.name, "image": f"{options.size}×{options.size}", "precision": "fp32"}
-    report(comparisons, packages=["captum", "torchvision"], facts=facts, json=options.json)
+    asked = parse(parser, argv)
+    network = _network(asked.size)
+    comparisons = [_compare(network, layer, asked) for layer in ("layer1", "layer4")]
+    facts = {"network": network.name, "image": f"{asked.size}×{asked.size}", "precision": "fp32"}
+    report(comparisons, packages=["captum", "torchvision"], facts=facts, json=asked.json)
 
 
 def _network(size: int) -> Network:
@@ -41,12 +39,12 @@ def _network(size: int) -> Network:
     return network
 
 
-def _compare(network: Network, layer: str, options: argparse.Namespace) -> Comparison:
+def _compare(network: Network, layer: str, asked: argparse.Namespace) -> Comparison:
     """Both on the same image and channels; Captum is given the strongest positions, which it does not look for."""
     from captum.attr import NeuronDeconvolution
 
-    image = torch.rand(3, options.size, options.size, generator=torch.Generator().manual_seed(1))
-    channels = list(range(options.channels))
+    image = torch.rand(3, asked.size, asked.size, generator=torch.Generator().manual_seed(1))
+    channels = list(range(asked.channels))
     with frozen_eval(network.model), torch.no_grad():
         maps = layer_maps(network, layer, image[None])[0]  # (K, h, w)
     width = maps.shape[2]
@@ -64,7 +62,7 @@ def _compare(network: Network, layer: str, options: argparse.Namespace) -> Compa
             each = [method.attribute(fed, (channel, *peaks[channel])) for channel in channels]
         drawn["peer"] = torch.cat(each).detach()
 
-    seconds = compare(ours, peer, what="", pairs=options.pairs)
+    seconds = compare(ours, peer, what="", pairs=asked.pairs)
     strengths = torch.stack([maps[channel].max() for channel in channels]).clamp(min=0).view(-1, 1, 1, 1)
     apart = (drawn["ours"] - drawn["peer"] * strengths).abs().max() / drawn["ours"].abs().max()
     what = f"{layer}, {len(channels)} channels against as many calls of Captum; pictures {apart:.0e} apart"

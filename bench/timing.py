@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import shlex
 import statistics
@@ -19,6 +18,7 @@ import torch
 
 from bench.figures import FIGURES_HEADER, Figure
 from convscope.durable import replace_file, to_json
+from convscope.training.engine import describe_machine
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,8 @@ def report(
 
 
 def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """The processor, its cores, torch's threads, the GPU, and the versions of what ran."""
-    found: dict[str, Any] = {"processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
+    """The system, the processor, its cores, torch's threads, the GPU, and the versions of what ran."""
+    found: dict[str, Any] = describe_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     found["python"] = platform.python_version()
     for name in ("torch", "numpy", "convscope", *packages):
         try:
@@ -132,6 +130,14 @@ def arguments(summary: str) -> argparse.ArgumentParser:
     return parser
 
 
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """What was asked; torch computes in as many threads as that says."""
+    asked = parser.parse_args(argv)
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    return asked
+
+
 def _seconds(run: Callable[[], object]) -> float:
     """How long a call takes, the GPU's work included."""
     finish()
@@ -145,13 +151,3 @@ def finish() -> None:
     """Wait for what a GPU still has to do."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def _processor() -> str:
-    """The processor's name, as the system knows it."""
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from bench.timing import arguments, compare, report
-from convscope.data.memory import dataset_in_memory
+from bench.stand_ins import noise, untrained
+from bench.timing import arguments, compare, parse, report
 from convscope.methods.surveys.survey import survey, surveyed_layers
-from convscope.models import build_model
 from convscope.training.run import open_run
-from convscope.types import Dataset, Network
 
-CLASSES = tuple(f"class {number}" for number in range(10))
 BATCH = 250  # of the bare forward pass; the survey's own at this size
 
 
@@ -23,9 +20,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--images", type=int, default=50_000, help="how many images of 32×32")
     parser.add_argument("--model", default="resnet18-7x7", help="with random weights")
     parser.add_argument("--run", help="a run folder: its network instead")
-    asked = parser.parse_args(argv)
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    asked = parse(parser, argv)
     network = open_run(asked.run).network(say=print) if asked.run else untrained(asked.model)
     dataset = noise(asked.images)
     if torch.cuda.is_available():
@@ -51,21 +46,3 @@ def main(argv: Sequence[str]) -> None:
     )
     facts = {"model": network.name, "images": asked.images, "size": "32×32", "precision": "fp32", "batch": BATCH}
     report([timed], facts=facts, json=asked.json)
-
-
-def untrained(model: str) -> Network:
-    """A network of the table with random weights."""
-    built = build_model(model, class_count=len(CLASSES), seed=0)
-    return Network(built, (0.5,) * 3, (0.25,) * 3, (32, 32), CLASSES, model)
-
-
-def noise(count: int) -> Dataset:
-    """So many images of smooth noise: what is in them does not change the time."""
-    coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    parts = [
-        (torch.nn.functional.interpolate(part, (32, 32), mode="bilinear") * 255).to(torch.uint8)
-        for part in coarse.split(1000)
-    ]
-    half = torch.cat(parts), torch.arange(count) % len(CLASSES)
-    few = half[0][:100], half[1][:100]
-    return dataset_in_memory("noise", half, few, CLASSES, source="drawn here")

@@ -17,8 +17,8 @@ import torch
 from bench.figures import Figure
 from bench.peers import CROP, MARK_STEPS, MOMENTUM, RATE, Contender, Mark, Task, keras_loop, timm_loop, usual_loop
 from bench.rates import matmul_rate, training_operations
-from bench.timing import Comparison, arguments, report
-from bench.top_images import noise
+from bench.stand_ins import noise
+from bench.timing import Comparison, arguments, parse, report
 from convscope.data import load_dataset
 from convscope.training.folder import read_config
 from convscope.training.recipes import get_recipe
@@ -46,9 +46,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--only", nargs="+", help="these alone, such as ours timm")
     parser.add_argument("--matrix", type=int, default=4096, help="side of the matrices for the machine's own rate")
     parser.set_defaults(pairs=3)
-    asked = parser.parse_args(argv)
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    asked = parse(parser, argv)
     dataset = (
         load_dataset("cifar10", data_dir=asked.data_dir)
         if asked.data_dir
@@ -132,7 +130,7 @@ def race(
         first = number % len(names)
         for name in names[first:] + names[:first]:
             try:
-                runs[name].append(timed(contenders[name], Task(**{**vars(task), "seed": number})))
+                runs[name].append(timed(contenders[name], replace(task, seed=number)))
             except ImportError as error:
                 del runs[name]
                 missing.append(Figure(f"{task.model}, {name}", (), note=f"{error}; pip install {name.split(',')[0]}"))

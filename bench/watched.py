@@ -11,11 +11,10 @@ from itertools import count
 from pathlib import Path
 
 import psutil
-import torch
 
 from bench.figures import Figure
-from bench.timing import arguments, compare, report
-from bench.top_images import noise
+from bench.stand_ins import noise
+from bench.timing import arguments, compare, parse, report
 from convscope.training.recipes import get_recipe, override_recipe
 from convscope.training.run import Run, open_run
 from convscope.training.start import start_run
@@ -36,9 +35,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--model", default="resnet18-7x7")
     parser.add_argument("--precision", default="auto", help="fp32, bf16 or auto")
-    asked = parser.parse_args(argv)
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    asked = parse(parser, argv)
     recipe = override_recipe(get_recipe("sgd"), model=asked.model, steps=asked.steps, precision=asked.precision)
     dataset = noise(recipe.batch_size * 100)
     number = count()

@@ -8,13 +8,14 @@ from torch import nn
 
 from bench import gpu, overheads
 from bench.accuracy import on_the_way, once
+from bench.figures import attempt
 from bench.given import given
 from bench.memory import computed_bytes, peak_bytes, training_figures
-from bench.overheads import Failed, attempt, first_step, shares, told_by
+from bench.overheads import Failed, first_step, shares, told_by
 from bench.packed import pack, unpack
 from bench.parity import KNOBS, compared
 from bench.served import page, serving
-from bench.top_images import noise
+from bench.stand_ins import noise
 from convscope.data import load_dataset
 from convscope.methods import METHODS
 from convscope.models import build_model
@@ -38,7 +39,7 @@ def test_shares_are_seconds_of_the_log():
 
 def test_what_fails_is_told_in_its_last_words():
     [failed] = attempt("the start", lambda: [told_by("-c", "raise SystemExit('no such\\nluck')")])
-    assert (failed.what, failed.value, failed.note) == ("the start", None, "luck")
+    assert (failed.what, failed.value, failed.note) == ("the start", None, "Failed: luck")
     with pytest.raises(Failed, match="it said nothing"):
         told_by("-c", "raise SystemExit(3)")
 

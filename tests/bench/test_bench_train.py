@@ -9,7 +9,7 @@ from torch import nn
 from bench import peers, train
 from bench.peers import Marks, Task, timm_loop, usual_loop
 from bench.rates import matmul_rate, training_operations
-from bench.top_images import noise
+from bench.stand_ins import noise
 from bench.train import comparisons, losses, ours, race, throughputs
 from convscope.models import build_model
 
