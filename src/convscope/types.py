@@ -18,6 +18,14 @@ def no_progress(what: str, done: int, total: int | None) -> None:
     """The Progress that shows nothing."""
 
 
+Say = Callable[[str], None]
+"""Says one line to the user."""
+
+
+def say_nothing(text: str) -> None:
+    """The Say of a caller that wants silence."""
+
+
 class Images(Protocol):
     """Images of one size, read by index, whether they live in memory or in files."""
 
@@ -75,6 +83,7 @@ class Phase:
     weight_decay: float = 0.0
     decay_norms_and_biases: bool = True
     norm_rate: float = 1.0  # what the learning rate is multiplied by for norms and biases
+    whitened: bool = False  # SGD only: the first convolution steps as if the pixels it sees were uncorrelated
     resolution: float = 1.0  # in a one-cycle phase the sides of the images while the rate rises, as a share
 
 

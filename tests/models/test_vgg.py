@@ -39,3 +39,11 @@ def test_takes_images_of_any_size(model, side):
 
 def test_the_papers_names_are_known(model):
     assert resolve_layer(model, "conv4") == "layer3"
+
+
+def test_deeper_convolutions_begin_by_passing_on_what_they_are_given(model):
+    x = torch.randn(2, 64, 8, 8)
+    torch.testing.assert_close(model.layer1.conv2(x), x)
+    torch.testing.assert_close(model.layer2.conv1(x)[:, :64], x)
+    assert model.layer2.conv1(x)[:, 64:].std() > 0.1
+    assert model.conv1.weight[:3, :, 2, 2].diag().std() > 0  # what is looked at begins as noise

@@ -49,6 +49,8 @@ class PlainNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module is not self.conv1:  # the first channels begin by passing on what they are given
+                    nn.init.dirac_(module.weight.data[: module.in_channels])
 
     def forward(self, x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N classes"]:
         """The logits (N, classes) for normalized images (N, 3, H, W)."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convscope.training.whitening import PatchWhitening
 from convscope.types import Phase
 
 
@@ -15,10 +16,12 @@ class DenseOptimizer:
 
     torch's fused optimizers copy every gradient that is not row after row in memory, as those of channels-last
     kernels are. So what they are given are the same weights with their axes in memory's order: the same numbers come
-    out, without the copies. State goes in and out with the axes of the parameters themselves.
+    out, without the copies. State goes in and out with the axes of the parameters themselves. A whitening turns the
+    first convolution's gradient before each step.
     """
 
-    def __init__(self, model: nn.Module, phase: Phase) -> None:
+    def __init__(self, model: nn.Module, phase: Phase, *, whitening: PatchWhitening | None = None) -> None:
+        self._whitening = whitening
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         vectors_decay = phase.weight_decay if phase.decay_norms_and_biases else 0.0
         matrices = [parameter for parameter in trainable if parameter.ndim > 1]
@@ -45,6 +48,8 @@ class DenseOptimizer:
 
     def step(self, *, learning_rate: float) -> None:
         """Move the weights by their gradients, and forget the gradients."""
+        if self._whitening:
+            self._whitening.turn_gradient()
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate * group["times"]
         for parameter, view, axes in zip(self._parameters, self._views, self._axes, strict=True):

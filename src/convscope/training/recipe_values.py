@@ -128,6 +128,8 @@ def check_recipe(recipe: Recipe) -> None:
         _within(where + "resolution", phase.resolution, 0.1, 1)
         if phase.nesterov and (phase.optimizer != "sgd" or phase.momentum == 0):
             raise UsageError(f"{where}nesterov needs sgd with a momentum above 0")
+        if phase.whitened and phase.optimizer != "sgd":
+            raise UsageError(f"{where}whitened needs sgd: adam scales each weight's step by itself")
 
 
 def _within(key: str, value: float, low: float, high: float) -> None:

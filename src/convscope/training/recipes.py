@@ -29,6 +29,7 @@ OWN = (
                 weight_decay=5e-4,
                 decay_norms_and_biases=False,
                 norm_rate=16.0,
+                whitened=True,
                 resolution=0.75,
             ),
         ),
