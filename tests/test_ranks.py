@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -17,6 +18,7 @@ from convscope import rank_watch
 from convscope.errors import RankLost
 from convscope.rank_watch import RankWatch
 from convscope.ranks import ALONE, Ranks
+from tests.patience import PATIENCE, soon
 from tests.ranks_together import everything
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -27,7 +29,7 @@ def by_four(tmp_path_factory):
     """What each of four ranks came to."""
     folder = tmp_path_factory.mktemp("ranks")
     command = [*TORCHRUN, "4", "-m", "tests.ranks_together", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank-{rank}.pt") for rank in range(4)]
 
@@ -95,54 +97,75 @@ def test_shares_are_as_equal_as_can_be_and_nothing_is_left_out():
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+class Pair:
+    """Makes the watches of two ranks, by a clock that goes on when it is told; who would end is noted instead."""
+
+    def __init__(self, ended: list[int]) -> None:
+        self.ended = ended
+        self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self.watches: list[RankWatch] = []
+        self.now = 0.0
+
+    def __call__(self, rank: int) -> RankWatch:
+        self.watches.append(RankWatch(self.store, rank, 2))
+        return self.watches[-1]
+
+    def beats(self, rank: int) -> int:
+        return int(self.store.get(f"convscope/beat/{rank}").split()[-1])
+
+    def beat(self, rank: int) -> None:
+        """Wait until a rank has listened, from beginning to end."""
+        before = self.beats(rank)
+        soon(lambda: self.beats(rank) > before + 1)
+
+    def let_time_pass(self) -> None:
+        """After which whoever has said nothing new is silent."""
+        self.now += rank_watch.SILENT_SECONDS + rank_watch.BEAT_SECONDS
+
+    def lose(self, last_words: str) -> None:
+        """Let rank 0 hear that of rank 1, and then nothing more."""
+        self.store.set("convscope/beat/1", last_words)
+        self.beat(0)
+        self.let_time_pass()
+
+
 @pytest.fixture
 def pair(monkeypatch):
-    """Makes the watches of two ranks that beat quickly; what would end the process is kept instead."""
+    pair = Pair([])
     monkeypatch.setattr(rank_watch, "BEAT_SECONDS", 0.02)
-    monkeypatch.setattr(rank_watch, "SILENT_SECONDS", 0.4)
-    ended: list[int] = []
-    monkeypatch.setattr(rank_watch.os, "_exit", ended.append)
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    watches: list[RankWatch] = []
-
-    def make(rank: int) -> RankWatch:
-        watches.append(RankWatch(store, rank, 2))
-        return watches[-1]
-
-    make.ended = ended
-    make.store = store
-    yield make
-    for watch in watches:
+    monkeypatch.setattr(rank_watch, "time", SimpleNamespace(monotonic=lambda: pair.now, sleep=time.sleep))
+    monkeypatch.setattr(rank_watch.os, "_exit", pair.ended.append)
+    yield pair
+    for watch in pair.watches:
         watch.leave()
-
-
-def waited(condition) -> bool:
-    deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
+        watch._thread.join()  # before what would end the process does so again
 
 
 def test_ranks_that_beat_are_left_alone_and_so_is_one_that_has_ended_in_order(pair):
     pair(0)
     other = pair(1)
-    time.sleep(0.6)
+    for _ in range(4):
+        pair.beat(1)
+        pair.beat(0)
+        pair.now += rank_watch.SILENT_SECONDS / 2
     other.leave()
-    time.sleep(0.6)
+    for _ in range(2):
+        pair.let_time_pass()
+        pair.beat(0)
     assert not pair.ended
 
 
 def test_a_silent_rank_is_named_and_this_process_ends(pair, capsys):
     pair(0)
-    pair.store.set("convscope/beat/1", "elsewhere 17 1")
-    assert waited(lambda: pair.ended)
+    pair.lose("elsewhere 17 1")
+    soon(lambda: pair.ended)
     assert pair.ended == [RankLost.exit_code]
     assert "convscope: rank 1 has been silent for" in capsys.readouterr().err
 
 
 def sleeping_process():
     """A process to be found silent, ended after the test whatever becomes of it."""
-    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    return subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({2 * PATIENCE})"])
 
 
 def beat_of(process, later=0.0):
@@ -153,15 +176,15 @@ def beat_of(process, later=0.0):
 def test_a_halted_process_on_this_machine_is_killed(pair):
     with sleeping_process() as sleeper:
         pair(0)
-        pair.store.set("convscope/beat/1", beat_of(sleeper))
-        assert sleeper.wait(timeout=20) == -9
+        pair.lose(beat_of(sleeper))
+        assert sleeper.wait(timeout=PATIENCE) == -9
 
 
 def test_another_process_that_only_has_its_number_is_left_alone(pair):
     with sleeping_process() as sleeper:
         pair(0)
-        pair.store.set("convscope/beat/1", beat_of(sleeper, later=5.0))
-        assert waited(lambda: pair.ended)
+        pair.lose(beat_of(sleeper, later=5.0))
+        soon(lambda: pair.ended)
         assert sleeper.poll() is None
         sleeper.kill()
 
@@ -169,29 +192,51 @@ def test_another_process_that_only_has_its_number_is_left_alone(pair):
 def test_what_another_rank_failed_of_is_passed_on(pair, capsys):
     pair(0)
     pair(1).leave("failed: the disk is full")
-    assert waited(lambda: pair.ended)
+    soon(lambda: pair.ended)
     assert "rank 1 failed: the disk is full; all ranks end; the same command goes on" in capsys.readouterr().err
 
 
 def test_whoever_asks_hears_who_is_lost_and_the_process_is_his_to_end(pair):
     watch = pair(0)
-    pair.store.set("convscope/beat/1", "elsewhere 17 1")
     found: list[str | None] = []
     asking = threading.Thread(target=lambda: found.append(watch.find_lost()))
     asking.start()
-    asking.join(10)
+    soon(watch._telling.locked)
+    pair.lose("elsewhere 17 1")
+    asking.join(PATIENCE)
     assert "rank 1 has been silent" in found[0]
     assert not pair.ended
+
+
+def test_no_beat_comes_after_the_last_words(pair):
+    watch, beating, go_on = pair(0), threading.Event(), threading.Event()
+    tell = watch._store.set
+
+    def slowly(key, words):
+        if words != rank_watch.DONE:
+            beating.set()
+            go_on.wait(PATIENCE)
+        tell(key, words)
+
+    watch._store = SimpleNamespace(set=slowly, get=watch._store.get, check=watch._store.check)
+    assert beating.wait(PATIENCE)
+    leaving = threading.Thread(target=watch.leave)
+    leaving.start()
+    leaving.join(0.2)
+    go_on.set()
+    leaving.join()
+    watch._thread.join()
+    assert pair.store.get("convscope/beat/0") == rank_watch.DONE.encode()
 
 
 def test_torchrun_trains_once_writes_once_and_the_same_command_finds_it_finished(tmp_path):
     flags = ["train", "digits", "--model", "resnet8", "--steps", "3", "--no-film", "--out", str(tmp_path / "run")]
     command = [*TORCHRUN, "2", "-m", "convscope", *flags]
-    first = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
+    first = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("test_accuracy") == 1
     assert json.loads((tmp_path / "run" / "run.json").read_bytes())["processes"] == 2
     assert (tmp_path / "run" / "events.jsonl").read_text().count('"kind": "end"') == 1
-    again = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
+    again = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert "is finished already" in again.stderr
     assert again.stdout == first.stdout

@@ -52,6 +52,7 @@ class RankWatch:
     def leave(self, last_words: str = DONE) -> None:
         """End the beating, so that the others do not take this rank for lost."""
         self._ended.set()
+        self._thread.join(SILENT_SECONDS)  # a beat after the last words would be taken for the beginning of a silence
         with suppress(RuntimeError):  # the store may be gone already
             self._store.set(_key(self._rank), last_words)
 

@@ -20,6 +20,7 @@ from convscope.data import load_dataset
 from convscope.methods import METHODS
 from convscope.models import build_model
 from convscope.types import Event, Network, Picture
+from tests.patience import PATIENCE
 from tests.web.served import CONFIG, START, end_event, train_event, write_run
 
 
@@ -58,7 +59,7 @@ def test_a_server_is_asked_as_a_browser_asks_it(tmp_path):
         assert b'"name":"run"' in fetch("/api/runs").replace(b": ", b":")
         with pytest.raises(SystemExit, match="answers 404"):
             fetch("/api/runs/none/series")
-    assert process.wait(timeout=10) is not None
+    assert process.wait(timeout=PATIENCE) is not None
 
 
 def accuracy_config():

@@ -7,6 +7,7 @@ from bench import BENCHMARKS, everything
 from bench.everything import JOBS, markdown, run
 from bench.figures import Figure
 from bench.timing import Comparison, compare, report
+from tests.patience import PATIENCE
 
 
 def test_a_figure_is_the_median_against_what_is_wanted():
@@ -80,7 +81,7 @@ def test_one_table_holds_all_that_was_measured_and_all_that_failed():
 
 
 def test_a_comparison_that_fails_says_why():
-    told = run(["nonsense"], timeout=60)
+    told = run(["nonsense"], timeout=PATIENCE)
     assert told["failure"] == 'no comparison "nonsense"; list them: python -m bench'
     assert told["comparisons"] == told["figures"] == []
 

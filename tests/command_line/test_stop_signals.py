@@ -6,6 +6,7 @@ import pytest
 
 from convscope.command_line import stop_signals
 from convscope.command_line.stop_signals import StopSignals, exit_code, told_as_interrupts
+from tests.patience import PATIENCE
 
 
 def test_before_a_training_has_begun_a_signal_ends_at_once():
@@ -14,6 +15,12 @@ def test_before_a_training_has_begun_a_signal_ends_at_once():
             signal.raise_signal(signal.SIGTERM)
         assert exit_code(caught.value) == 143
         assert not stop()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Two signals are the same one however slow the machine is, until a test says otherwise."""
+    monkeypatch.setattr(stop_signals, "SAME_SIGNAL_SECONDS", PATIENCE)
 
 
 def test_in_a_training_the_first_is_a_wish_and_a_later_one_ends_at_once(monkeypatch):

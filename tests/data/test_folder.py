@@ -320,6 +320,13 @@ def test_progress_tells_of_every_image(photos):
     assert told[-1] == ("reading images", 16, 16)
 
 
+def test_progress_of_sizes_is_of_those_that_are_looked_at(photos, monkeypatch):
+    told = []
+    monkeypatch.setattr(survey, "LARGE", 10)
+    load_folder(photos, progress=lambda *what: told.append(what))
+    assert told[0] == ("looking at image sizes", 0, 10)
+
+
 def test_surveys_agree_however_many_workers_take_them(photos, monkeypatch):
     from convscope.data.listing import list_images
 
@@ -350,7 +357,6 @@ print(len(list(batches)))
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
         start_new_session=True,
         check=False,
     )

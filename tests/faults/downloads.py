@@ -7,18 +7,21 @@ import http.server
 import math
 import random
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 from convscope.data.download import download
+from convscope.data.sources import Opened, open_source
 from convscope.errors import DataError
 from tests.faults.harness import Tally, complaints
+from tests.patience import PATIENCE
 
 BYTES = 300_000
-TIMEOUT = 0.5
+SHORT = 0.5
+"""Seconds after which a source that keeps silent is given up; those that answer have all the time they want."""
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -93,11 +96,11 @@ def cut_and_never_continued(to: Answers) -> None:
 
 def stalled(to: Answers) -> None:
     to.send(to.content, share=0.97)
-    to.server.released.wait(2)
+    to.server.released.wait(PATIENCE)
 
 
 def silent(to: Answers) -> None:
-    to.server.released.wait(2)
+    to.server.released.wait(PATIENCE)
 
 
 def hung_up(to: Answers) -> None:
@@ -237,7 +240,8 @@ def fault_of(server: Server, tried: Trial, folder: Path) -> str:
     server.acts["/sound"] = [sound]
     where = f"http://127.0.0.1:{server.server_port}"
     sources = [f"{where}/{folder.name}/{index}" for index in range(len(tried.sources))]
-    told = fetch(server, sources, target, size_known=tried.size_known)
+    slow = {source for source, acts in zip(sources, tried.sources, strict=True) if {silent, stalled} & {*acts}}
+    told = fetch(server, sources, target, size_known=tried.size_known, slow=slow)
     wrong = complaints(
         (not told or not target.exists(), "something is in place of what failed"),
         (bool(told) or target.read_bytes() == server.content, "what is in place is not the file"),
@@ -252,16 +256,21 @@ def fault_of(server: Server, tried: Trial, folder: Path) -> str:
     return wrong or (f"does not go on: {again}" if again or target.read_bytes() != server.content else "")
 
 
-def fetch(server: Server, sources: list[str], target: Path, *, size_known: bool) -> str:
+def fetch(server: Server, sources: list[str], target: Path, *, size_known: bool, slow: Collection[str] = ()) -> str:
     """Download; what the error of exit code 3 says, empty where the file arrived."""
+
+    def opened(source: str, begin: int, *, timeout: float, **keywords: Any) -> AbstractContextManager[Opened]:
+        return open_source(source, begin, timeout=SHORT if source in slow else timeout, **keywords)
+
     try:
-        download(
-            sources,
-            target=target,
-            sha256=hashlib.sha256(server.content).hexdigest(),
-            size=BYTES if size_known else None,
-            timeout=TIMEOUT,
-        )
+        with mock.patch("convscope.data.download.open_source", opened):
+            download(
+                sources,
+                target=target,
+                sha256=hashlib.sha256(server.content).hexdigest(),
+                size=BYTES if size_known else None,
+                timeout=PATIENCE,
+            )
     except DataError as error:
         assert error.exit_code == 3
         return str(error)

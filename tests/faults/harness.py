@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from tests.faults.tiny import write_recipe
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
-"""Seconds after which a command counts as hanging."""
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["__main__", "tests.faults.child"])

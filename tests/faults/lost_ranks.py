@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from torch import distributed as dist
@@ -16,6 +17,7 @@ from torch import distributed as dist
 from convscope import rank_watch
 from tests.faults.harness import Command, Ended, Tally, complaints, cycle, differing, traces, training, until
 from tests.faults.tiny import RECIPES, STEPS
+from tests.patience import PATIENCE
 
 MOST_SECONDS = 30.0
 """After so long no rank may be left."""
@@ -26,13 +28,19 @@ TOGETHER = 2
 
 @dataclass
 class Impatience:
-    """A rank counts as lost after so many seconds, for tests that may not wait as long as people can."""
+    """A silent rank counts as lost once that file is there, and not before; for tests, which wait neither too long
+    nor, on a busy machine, too short."""
 
-    seconds: float
+    file: Path
 
     def plant(self) -> None:
         """Plant it."""
-        rank_watch.BEAT_SECONDS, rank_watch.SILENT_SECONDS = self.seconds / 12, self.seconds
+        rank_watch.BEAT_SECONDS, rank_watch.SILENT_SECONDS = 0.1, PATIENCE
+        Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        until(self.file.exists)
+        rank_watch.SILENT_SECONDS = 0.5
 
 
 class Pair:
@@ -58,13 +66,13 @@ class Pair:
             for rank in (0, 1)
         ]
 
-    def wait(self, seconds: float = MOST_SECONDS) -> list[Ended]:
-        """Wait for both."""
-        deadline = time.monotonic() + seconds
+    def wait(self, seconds: float | None = None) -> list[Ended]:
+        """Wait for both, MOST_SECONDS unless told otherwise."""
+        deadline = time.monotonic() + (MOST_SECONDS if seconds is None else seconds)
         return [rank.wait(seconds=max(deadline - time.monotonic(), 0.0)) for rank in self.ranks]
 
 
-def ranks(folder: Path, *, count: int = 50, seed: int = 0, faults: Sequence[Any] = ()) -> Tally:
+def ranks(folder: Path, *, count: int = 50, seed: int = 0, impatient: bool = False) -> Tally:
     """Lose so many ranks, half of them by kill -9 and half by SIGSTOP, the leader as often as the other."""
     tally, dice = Tally("lost ranks"), random.Random(seed)
     wholes: dict[str, dict[str, Any]] = {}
@@ -79,10 +87,12 @@ def ranks(folder: Path, *, count: int = 50, seed: int = 0, faults: Sequence[Any]
         number = cycle((signal.SIGKILL, signal.SIGSTOP), index // 2)
         run = folder / f"lost-{index}"
         what = f"{'kill -9' if number == signal.SIGKILL else 'SIGSTOP'}, rank {rank}{' (leads)' if rank == 0 else ''}"
-        pair = Pair(recipe, run, faults)
+        lost = folder / f"lost-{index}.now"
+        pair = Pair(recipe, run, [Impatience(lost)] if impatient else ())
         if not until(lambda: pair.ranks[rank].steps >= moment):
             return what, f"it did not come to step {moment}: {pair.wait(0)}"
         pair.ranks[rank].send(number)
+        lost.touch()
         began = time.monotonic()
         ended = pair.wait()
         slowest.append(time.monotonic() - began)
@@ -93,7 +103,7 @@ def ranks(folder: Path, *, count: int = 50, seed: int = 0, faults: Sequence[Any]
             (any(f"rank {rank} " in line for line in ended[1 - rank].said), "the lost one is not named"),
         )
         if not failure:
-            again = Pair(recipe, run, faults).wait()
+            again = Pair(recipe, run).wait()
             codes = [each.code for each in again]
             failure = differing(run, wholes[recipe]) if codes == [0, 0] else f"then {again}"
         return what, failure

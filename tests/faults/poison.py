@@ -55,8 +55,8 @@ class Poison:
 
         begin = optimizers.DenseOptimizer.__init__
 
-        def begun(optimizer: Any, model: nn.Module, *given: Any) -> None:
-            begin(optimizer, model, *given)
+        def begun(optimizer: Any, model: nn.Module, *given: Any, **named: Any) -> None:
+            begin(optimizer, model, *given, **named)
             optimizer.faults_model = model
 
         optimizers.DenseOptimizer.__init__ = begun

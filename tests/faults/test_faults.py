@@ -5,16 +5,25 @@ import sys
 
 import pytest
 
+from tests.faults import interruptions, lost_ranks
 from tests.faults.bits import bits
 from tests.faults.interruptions import not_finite, out_of_memory, signals
 from tests.faults.kills import kills
-from tests.faults.lost_ranks import Impatience, ranks
+from tests.faults.lost_ranks import ranks
 from tests.faults.old_runs import old_runs
 from tests.faults.saves import saves
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not os.path.isdir("/proc/self/fd"), reason="forks, signals and /proc"
 )
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """How soon a fault ends a command is counted by scripts/soak, which has the machine for itself."""
+    monkeypatch.setattr(interruptions, "MOST_SECONDS", PATIENCE)
+    monkeypatch.setattr(lost_ranks, "MOST_SECONDS", PATIENCE)
 
 
 def all_held(tally, tried):
@@ -47,7 +56,7 @@ def test_ctrl_c_and_sigterm(tmp_path):
 
 
 def test_a_lost_rank(tmp_path):
-    all_held(ranks(tmp_path, count=3, faults=[Impatience(2.0)]), 3)
+    all_held(ranks(tmp_path, count=3, impatient=True), 3)
 
 
 def test_runs_of_older_releases(tmp_path):

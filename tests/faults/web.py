@@ -24,6 +24,7 @@ from convscope.web import guard
 from convscope.web.dashboard.routes import Dashboard
 from convscope.web.server import REQUEST_SECONDS
 from tests.faults.harness import Tally, complaints, until
+from tests.patience import PATIENCE
 from tests.web.served import START, append, opened, port_of, serving, serving_app, train_event, write_run
 from tests.web.strangers import FOREIGN_HOSTS, FOREIGN_ORIGINS, HOST, PORT, TOKEN, ask, cookie
 from tests.web.tiny_explorer import POSTS, tiny_explorer
@@ -114,7 +115,7 @@ def attacks(address: str, *, count: int, dice: random.Random) -> Iterator[tuple[
     """Send so many to a real server, byte for byte: each with what went wrong."""
     with opened(address) as client:
         cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
-        connection = HTTPConnection("127.0.0.1", port_of(address), timeout=20)
+        connection = HTTPConnection("127.0.0.1", port_of(address), timeout=PATIENCE)
         connection._validate_path = lambda url: None  # pyright: ignore - what it would refuse is to be sent as well
         connection._encode_request = lambda text: text.encode("latin-1")  # pyright: ignore
         for _ in range(count):
@@ -149,7 +150,7 @@ def watching(folder: Path) -> Generator[tuple[psutil.Process, str]]:
             yield psutil.Process(started.pid), started.stdout.readline().removeprefix("url: ").strip()
         finally:
             started.terminate()
-            started.communicate(timeout=10)
+            started.communicate(timeout=PATIENCE)
 
 
 def request(address: str, path: str) -> bytes:
@@ -228,7 +229,7 @@ def _connect(port: int, data: bytes, *, small: bool = False) -> socket.socket:
     connection = socket.socket()
     if small:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.settimeout(20)
+    connection.settimeout(PATIENCE)
     connection.connect(("127.0.0.1", port))
     connection.sendall(data)
     return connection

@@ -15,6 +15,7 @@ from convscope.durable import to_json
 from convscope.loggers import follow as following
 from convscope.training.folder import FORMAT, EventLog
 from convscope.types import Event
+from tests.patience import PATIENCE
 
 CONFIG = {
     "format": FORMAT,
@@ -115,6 +116,7 @@ class PlayedRun:
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> PlayedRun:
     monkeypatch.setattr(following, "PAUSE", 0.01)
+    monkeypatch.setattr(following, "PATIENCE", PATIENCE)
     monkeypatch.chdir(tmp_path)
     return PlayedRun(tmp_path / "planted-tiny")
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.patience import PATIENCE
+
 
 def read_tensorboard(run: Path, tools) -> tuple[dict, list]:
     """With TensorBoard's own reader."""
@@ -50,7 +52,7 @@ def read_mlflow(run: Path, tools) -> tuple[dict, list]:
 
 def wandb_records(run: Path) -> list:
     """Every record of the run's offline files, in order, once wandb's own process has written them to the end."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while True:
         files = [read_records(path) for path in sorted(run.glob("wandb/offline-run-*/*.wandb"))]
         ended = [records and records[-1].WhichOneof("record_type") in ("exit", "final") for records in files]

@@ -5,13 +5,13 @@ import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.loggers.conftest import LAST, LOSSES
+from tests.patience import PATIENCE, soon
 
 pytest.importorskip("tensorboard", reason="pip install 'convscope[tensorboard]'")
 
@@ -81,7 +81,8 @@ def test_a_full_disk_is_said_in_one_line(run, monkeypatch):
 
     monkeypatch.setattr(Path, "open", full)
     assert run.first_session("tensorboard")[-1].step == 80
-    assert run.said == ["tensorboard failed and is left out from here on: [Errno 28] No space left on device"]
+    reason = "OSError: [Errno 28] No space left on device"
+    assert run.said == [f"tensorboard failed and is left out from here on: {reason}"]
 
 
 def test_the_real_server_shows_the_curve(run):
@@ -98,14 +99,16 @@ def test_the_real_server_shows_the_curve(run):
         address = (
             f"http://127.0.0.1:{port}/data/plugin/scalars/scalars?tag=loss%2Fbatches&run=planted-tiny%2Ftensorboard"
         )
-        rows, until = [], time.monotonic() + 60
-        while len(rows) < len(LOSSES) and time.monotonic() < until:
-            time.sleep(0.2)
+
+        def asked() -> list:
+            assert server.poll() is None
             try:
-                with urllib.request.urlopen(address, timeout=5) as answer:
-                    rows = json.load(answer)
+                with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
+                    return json.load(answer)
             except OSError:
-                assert server.poll() is None
+                return []
+
+        rows = soon(lambda: len(found := asked()) >= len(LOSSES) and found)
     finally:
         server.terminate()
         server.wait()

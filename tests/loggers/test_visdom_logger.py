@@ -5,7 +5,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -14,6 +13,7 @@ import pytest
 from convscope.loggers.visdom import POINTS
 from convscope.types import Event
 from tests.loggers.conftest import FRAMES, LAST, LOSSES, TEST_LOSSES, events_between
+from tests.patience import PATIENCE, soon
 
 CLIENT = {  # what the client of Visdom 0.2.4 and of 0.3.0 sends for a line, a text and a picture with history
     "scatter": {"x": [10.0, 20.0], "y": [2.0, 1.0], "name": "train", "type": "scatter", "mode": "lines"},
@@ -107,17 +107,18 @@ def real_server(monkeypatch, tmp_path):
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     monkeypatch.setenv("VISDOM_SERVER", "127.0.0.1")
     monkeypatch.setenv("VISDOM_PORT", str(port))
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
+
+    def answers() -> bool:
+        assert server.poll() is None
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
-            break
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE).close()
         except urllib.error.HTTPError as error:
             error.close()
-            break
         except OSError:
-            assert server.poll() is None
-            time.sleep(0.1)
+            return False
+        return True
+
+    soon(answers)
     yield port
     server.terminate()
     server.wait()
@@ -130,7 +131,7 @@ def test_a_real_server_receives_the_curves_and_the_pictures(run, real_server):
 
     def window(name):
         data = json.dumps({"eid": "planted-tiny", "win": name}).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{real_server}/win_data", data, 5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{real_server}/win_data", data, PATIENCE) as answer:
             return json.load(answer)
 
     traces = {trace["name"]: trace for trace in window("loss")["content"]["data"]}

@@ -17,11 +17,9 @@ from playwright.sync_api import expect
 from convscope.training.folder import FORMAT, create_run
 from convscope.training.frames import FilmInfo, Frame, write_frame, write_info
 from convscope.types import Event
+from tests.patience import PATIENCE
 
-PATIENCE = 20_000
-"""Milliseconds that the page has for anything, on a machine that is busy with other things."""
-
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 class Watched:
@@ -54,7 +52,7 @@ class Watched:
 @contextmanager
 def opened(watched: Watched, context: Any, *, clean: bool = True) -> Generator[Any]:
     """A page that asks no other address and, when clean, says nothing in the console."""
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(1000 * PATIENCE)
     told: list[str] = []
     asked: list[str] = []
     page = context.new_page()

@@ -18,6 +18,7 @@ from convscope.training.log_parts import AXES, MEASURED
 from convscope.types import Event
 from convscope.web.dashboard.routes import Dashboard
 from convscope.web.server import serve
+from tests.patience import PATIENCE
 
 CONFIG: dict[str, Any] = {
     "format": 1,
@@ -119,12 +120,12 @@ def serving_app(
         },
     )
     thread.start()
-    address, stop = said.get(timeout=10), said.get(timeout=10)
+    address, stop = said.get(timeout=PATIENCE), said.get(timeout=PATIENCE)
     try:
         yield address
     finally:
         stop()
-        thread.join(timeout=10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
@@ -132,7 +133,7 @@ def serving_app(
 def opened(address: str) -> Generator[httpx.Client]:
     """A client that has been to the address, and so has its cookie."""
     where, _, _ = address.partition("/?")
-    with httpx.Client(base_url=where, timeout=10, trust_env=False) as client:
+    with httpx.Client(base_url=where, timeout=PATIENCE, trust_env=False) as client:
         assert client.get(address).status_code == 303
         yield client
 

@@ -18,6 +18,7 @@ from convscope.web import guard
 from convscope.web.dashboard.routes import Dashboard
 from convscope.web.place import HOME, find_place
 from convscope.web.server import serve
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -79,7 +80,7 @@ def test_an_exposed_server_answers_to_that_name_alone_and_warns(tmp_path: Path):
     }  # fmt: skip
     thread = Thread(target=serve, args=[dashboard.app], kwargs=given)
     thread.start()
-    address, stop = said.get(timeout=10), said.get(timeout=10)
+    address, stop = said.get(timeout=PATIENCE), said.get(timeout=PATIENCE)
     try:
         where = address.partition("/?")[0]
         port = int(where.rpartition(":")[2])
@@ -88,7 +89,7 @@ def test_an_exposed_server_answers_to_that_name_alone_and_warns(tmp_path: Path):
             f"warning: other machines can reach {where}, and the connection is not encrypted: "
             "whoever listens on the way sees the token and every page"
         ]
-        with httpx.Client(base_url=where, trust_env=False) as client:
+        with httpx.Client(base_url=where, timeout=PATIENCE, trust_env=False) as client:
             assert client.get("/api/runs").status_code == 403  # without the token
             assert client.get(address).status_code == 303
             assert client.get("/api/runs").status_code == 200
@@ -96,7 +97,7 @@ def test_an_exposed_server_answers_to_that_name_alone_and_warns(tmp_path: Path):
                 assert client.get("/api/runs", headers={"host": other}).status_code == 403, other
             assert client.get("/api/runs", headers={"origin": "http://evil.com"}).status_code == 403
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=1)
+            socket.create_connection(("127.0.0.1", port), PATIENCE)
     finally:
         stop()
-        thread.join(10)
+        thread.join(PATIENCE)

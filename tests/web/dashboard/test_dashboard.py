@@ -7,7 +7,7 @@ import io
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from convscope.web import guard
 from convscope.web.dashboard import live
 from convscope.web.dashboard.routes import Dashboard
 from convscope.web.dashboard.run_list import run_id
+from tests.patience import soon
 from tests.web.served import (
     START,
     PageModel,
@@ -46,6 +47,13 @@ def own_secret(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
 
 
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch):
+    """A run that is new, gone or damaged is noticed soon."""
+    monkeypatch.setattr(live, "SCAN_SECONDS", 0.1)
+    monkeypatch.setattr(live, "IDLE_SECONDS", 0.1)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     events = [START, *(train_event(step) for step in range(10, 100, 10)), eval_event(40), eval_event(80)]
@@ -56,16 +64,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(folder: Path) -> Iterator[httpx.Client]:
     with serving(folder) as address, opened(address) as client:
+        soon(lambda: client.get("/api/runs").json()["runs"])
         yield client
 
 
-def soon(happens: Callable[[], Any]) -> Any:
-    """Wait for something to become true."""
-    for _ in range(500):
-        if found := happens():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not happen")
+def lines_of(events: list[Event], place: Path) -> bytes:
+    """What a log has of these events."""
+    return (write_run(place / "elsewhere", events) / "events.jsonl").read_bytes()
 
 
 def assert_like_file(page: PageModel, log: Path) -> None:
@@ -182,7 +187,9 @@ def test_new_events_come_on_the_stream_as_they_are_written(client: httpx.Client,
         before = (folder / "one" / "events.jsonl").stat().st_size
         head = next(stream)[1]
         assert (head["start"], head["end"], head["train"]["step"]) == (before, before, [])
-        append(folder / "one", [train_event(100), eval_event(100), Event("film", 100, 10.0, {"weights": False})])
+        new = [train_event(100), eval_event(100), Event("film", 100, 10.0, {"weights": False})]
+        with (folder / "one" / "events.jsonl").open("ab") as log:
+            log.write(lines_of(new, folder.parent))  # all at once: the server may look at any moment
         frame, told = next(stream), next(stream)
         assert frame[:2] == ("frame", {"run": run, "step": 100})
         points = told[1]
@@ -210,6 +217,7 @@ class Restarts(ExitStack):
         address = self._server.enter_context(serving(folder))
         self._port = port_of(address)
         self.client = self.enter_context(opened(address))
+        soon(lambda: self.client.get("/api/runs").json()["runs"])
 
     def stop(self) -> None:
         self._server.close()
@@ -243,8 +251,7 @@ def test_a_torn_line_is_told_once_when_it_is_whole(client: httpx.Client, folder:
     log = folder / "one" / "events.jsonl"
     page = PageModel(client, run_id(folder / "one"))
     before, position = log.read_bytes(), page.series["position"]
-    write_run(folder.parent / "elsewhere", [train_event(100), train_event(110)])
-    more = (folder.parent / "elsewhere" / "events.jsonl").read_bytes()
+    more = lines_of([train_event(100), train_event(110)], folder.parent)
     whole = len(more.splitlines(keepends=True)[0])
     for end in (whole + 30, whole + 31, len(more) - 1, len(more)):
         with log.open("ab") as file:
@@ -265,7 +272,9 @@ def test_after_a_resumption_cut_the_log_the_page_has_the_new_one(restarts: Resta
     kept = sum(map(len, log.read_bytes().splitlines(keepends=True)[:5]))
     resumed = Event("start", 50, 5.0, {**START.data, "resumed": True})
     other = [train_event(step, seconds=0.2) for step in range(50, 300, 10)]
-    append(folder / "one", [resumed, *other], keep_bytes=kept)
+    with log.open("rb+") as file:  # all at once: the server may look at any moment
+        file.seek(kept)
+        file.write(lines_of([resumed, *other], folder.parent))
     if restart:
         restarts.start()
     page.listen(until=log.stat().st_size)
@@ -386,7 +395,6 @@ def test_a_damaged_film_is_said(client: httpx.Client, folder: Path):
 
 def test_an_oddity_in_the_tailer_is_told_and_the_watching_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch):
     warnings: list[str] = []
-    monkeypatch.setattr(live, "IDLE_SECONDS", 0.1)
     real, failed = live.read_new, []
 
     def fails_once(run: Any) -> Any:

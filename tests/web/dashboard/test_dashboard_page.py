@@ -90,7 +90,7 @@ def test_points_are_neither_lost_nor_doubled(page: Any) -> None:
         ([("g", 120, 150, [30])], [10, 20], 2),  # something was missed
         ([("h", 100, 150, [30])], [10, 20], 2),  # the log is another than it was
     ]
-    script = """async ([known, cases]) => {
+    script = """async ([known, cases, wanted]) => {
         const { SeriesStore } = await import("/assets/dashboard/series.js");
         const { fetch } = globalThis;
         const asked = cases.map(() => 0);
@@ -103,16 +103,18 @@ def test_points_are_neither_lost_nor_doubled(page: Any) -> None:
         const steps = cases.map(async ([told], place) => {
             const store = new SeriesStore(() => {});
             store.want([{ id: `case${place}`, status: "running" }], { axis: "step", zoom: null });
-            await pause(50);
+            while (!store.get(`case${place}`).series) await pause(5);
             for (const [generation, start, end, step] of told) {
                 store.receive({ run: `case${place}`, generation, start, end, train: { step } });
             }
+            while (asked[place] < wanted[place]) await pause(5);
             await pause(600); // longer than the store waits between two requests
             return store.get(`case${place}`).series.train.step;
         });
         return (await Promise.all(steps)).map((each, place) => [each, asked[place]]);
     }"""
-    assert page.evaluate(script, [known, cases]) == [[steps, asked] for _, steps, asked in cases]
+    wanted = [asked for _, _, asked in cases]
+    assert page.evaluate(script, [known, cases, wanted]) == [[steps, asked] for _, steps, asked in cases]
 
 
 def test_view_survives_a_reload(page: Any) -> None:

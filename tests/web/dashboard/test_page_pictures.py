@@ -1,6 +1,7 @@
 """What the dashboard's page draws, in a real Chromium: the charts, and the film that its slider moves through."""
 
 import re
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 expect = pytest.importorskip("playwright.sync_api").expect
 
 from convscope.training.folder import lock_run  # noqa: E402 - it needs playwright
+from tests.patience import soon  # noqa: E402
 from tests.web.browsed import (  # noqa: E402
     Watched,
     append,
@@ -58,12 +60,9 @@ def test_zoom_asks_for_its_stretch(watched: Watched, page: Any) -> None:
     steps = "document.getElementById('plot-loss').data[0].x"
     wait_until(page, f"{steps}.length < 2000 && {steps}.at(-1) - {steps}[0] + 1 === {steps}.length")  # every step
     whole = f"{steps}[0] === 1 && {steps}.at(-1) === 4000 && {steps}.length < 4000"  # thinned
-    for _ in range(10):  # on a busy machine two clicks may come too far apart
-        page.mouse.dblclick(box["x"] + 250, box["y"] + 100)
-        page.wait_for_timeout(1000)
-        if page.evaluate(whole):
-            break
-    assert page.evaluate(whole)
+    page.evaluate("document.getElementById('plot-loss')._context.doubleClickDelay = 1e6")  # however slow all is
+    page.mouse.dblclick(box["x"] + 250, box["y"] + 100)
+    wait_until(page, whole)
 
 
 def test_chart_is_saved(page: Any) -> None:
@@ -157,11 +156,13 @@ def test_new_points_are_drawn_on_to_the_line_and_read_out_where_one_points(watch
         page.mouse.move(box["x"] + across - 2, box["y"] + 90)
         wait_until(page, f"drawn > {before}")
         read_out = page.locator("#plot-loss .hoverlayer", has_text=f"step {step}")
-        for tremble in range(100):  # plotly may still be drawing when the pointer comes to rest
-            page.mouse.move(box["x"] + across - tremble % 2, box["y"] + 92)
-            page.wait_for_timeout(100)
-            if read_out.count():
-                break
+        tremble = cycle((0, 1))  # plotly may still be drawing when the pointer comes to rest
+
+        def shows() -> int:
+            page.mouse.move(box["x"] + across - next(tremble), box["y"] + 92)
+            return read_out.count()
+
+        soon(shows)
         expect(read_out).to_be_visible()
         before = page.evaluate("drawn")
         append(run, train_event(step + 10, loss=9.0))  # higher than the chart is
@@ -179,14 +180,15 @@ def test_a_film_that_grows_is_not_asked_for_at_every_frame(page: Any) -> None:
             asked += 1;
             return Promise.resolve(new Response(JSON.stringify({ frames: [] })));
         };
+        const { setTimeout } = globalThis;
+        const later = [];
+        globalThis.setTimeout = (act, time) => (time > 5000 ? later.push(act) : setTimeout(act, time));
         const store = new FilmStore(() => {});
-        const pause = (time) => new Promise((done) => setTimeout(done, time));
         store.grow("grows");
-        await pause(50);
+        while (!store.get("grows").film) await new Promise((done) => setTimeout(done, 5));
         for (let frame = 0; frame < 5; frame += 1) store.grow("grows");
-        await pause(300);
-        const soon = asked;
-        await store.refresh("grows");
-        return [soon, asked];
+        const told = [asked, later.length];
+        await later[0]();
+        return [...told, asked];
     }""")
-    assert asked == [1, 2]
+    assert asked == [1, 1, 2]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from convscope.web import guard
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -33,10 +34,8 @@ def quick() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def profile(browser: Any, address: str) -> Iterator[Any]:
     """A profile of the browser that knows the explorer at the module's address."""
-    from tests.web.browsed import PATIENCE
-
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(1000 * PATIENCE)
     context.new_page().goto(address)
     yield context
     context.close()

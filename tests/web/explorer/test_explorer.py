@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from convscope.paint import colours
 from convscope.types import Picture
 from convscope.web.explorer import behind, looks
 from convscope.web.explorer.routes import Explorer
+from tests.patience import PATIENCE, soon
 from tests.web.served import read_stream
 from tests.web.tiny_explorer import CLASSES, exploring, tiny_dataset, tiny_explorer, tiny_network
 
@@ -39,8 +39,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.usefixtures("quick"),
 ]
-
-PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +55,14 @@ def client(store: Path, quick: None) -> Iterator[httpx.Client]:
 
 def wait_for(client: httpx.Client, path: str, enough: Callable[[Any], Any]) -> Any:
     """What is told at an address once it is enough."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
+
+    def asked() -> Any:
         answer = client.get(path)
         assert answer.status_code < 400, answer.text
-        if answer.status_code == 200 and enough(answer.json() if "json" in answer.headers["content-type"] else True):
-            return answer
-        time.sleep(0.02)
-    raise AssertionError(f"{path} is still waited for")
+        told = answer.json() if "json" in answer.headers["content-type"] else True
+        return answer if answer.status_code == 200 and enough(told) else None
+
+    return soon(asked)
 
 
 def pixels(client: httpx.Client, path: str) -> np.ndarray:
@@ -331,14 +329,12 @@ def test_the_pattern_that_is_asked_for_comes_first(tmp_path: Path, monkeypatch: 
 
     def draw(self: Any, network: Any, name: str, part: list[int], steps: int) -> bool:
         order.append(f"{name}:{part[0]}:{steps}")
-        begin.wait(10)
+        begin.wait(PATIENCE)
         return original(self, network, name, part, steps)
 
     monkeypatch.setattr(behind.PatternStore, "draw", draw)
     with exploring(tiny_explorer(tmp_path)) as client:
-        end = time.monotonic() + PATIENCE
-        while not order and time.monotonic() < end:
-            time.sleep(0.01)
+        soon(lambda: order)
         for path in ("0/channels/4", "2/channels/3", "2/channels/0"):
             assert client.get(f"/api/layers/{path}/pattern.png").status_code == 202
         begin.set()
@@ -362,12 +358,12 @@ def test_long_work_does_not_delay_what_needs_none(tmp_path: Path, monkeypatch: p
         ]
         for each in asked:
             each.start()
-        assert busy.wait(10)
+        assert busy.wait(PATIENCE)
         assert client.get("/api/network").status_code == 200  # or the client gives up: the others wait for `free`
         assert client.get("/").status_code == 200
         free.set()
         for each in asked:
-            each.join(10)
+            each.join(PATIENCE)
 
 
 def test_a_network_without_a_run_looks_at_a_folder_of_images(tmp_path: Path):

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from threading import Event, Thread
 from threading import enumerate as enumerate_threads
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from convscope.errors import DataError
 from convscope.web.explorer.doorway import POSTS, Doorway
 from convscope.web.explorer.ending import Closed, interrupt
 from convscope.web.explorer.explore import explore
+from tests.patience import PATIENCE
 from tests.web.served import opened, serving_app
 from tests.web.tiny_explorer import tiny_explorer
 
@@ -28,7 +30,7 @@ def test_the_page_is_there_at_once_and_the_rest_when_the_network_is_open(tmp_pat
     let_in = Event()
 
     def open_slowly():
-        assert let_in.wait(20)
+        assert let_in.wait(PATIENCE)
         return tiny_explorer(tmp_path)
 
     doorway = Doorway(open_slowly)
@@ -64,7 +66,7 @@ def test_a_page_that_waits_is_told_why_there_is_nothing(tmp_path: Path):
     fail = Event()
 
     def refuse():
-        assert fail.wait(20)
+        assert fail.wait(PATIENCE)
         raise DataError("the images are gone")
 
     doorway = Doorway(refuse)
@@ -89,37 +91,39 @@ def test_it_ends_while_the_network_is_being_opened():
 
     doorway = Doorway(open_for_ever)
     with serving_app(doorway, doorway.close):
-        assert begun.wait(10)
+        assert begun.wait(PATIENCE)
     doorway.join()
     assert not any(thread.name == "explorer opening" for thread in enumerate_threads())
 
 
 def test_a_thread_that_imports_is_let_finish_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Python's import lock would stay held for ever, and the import below wait for it."""
-    (tmp_path / "slowly_imported.py").write_text("import time\nfor _ in range(30):\n    time.sleep(0.01)\n")
+    begun, done = Event(), list[str]()
+    monkeypatch.setitem(sys.modules, "what_waits_for_it", SimpleNamespace(begun=begun))
+    (tmp_path / "slowly_imported.py").write_text(
+        "import time, what_waits_for_it\nwhat_waits_for_it.begun.set()\nfor _ in range(30):\n    time.sleep(0.01)\n"
+    )
     (tmp_path / "another_import.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    done: list[str] = []
 
     def work() -> None:
         try:
             import_module("slowly_imported")
             done.append("imported")
-            for _ in range(500):
+            while True:
                 time.sleep(0.01)
-            done.append("slept")
         except Closed:
             done.append("closed")
 
     thread = Thread(target=work, daemon=True)
     thread.start()
-    time.sleep(0.05)
+    assert begun.wait(PATIENCE)
     interrupt(thread)
-    thread.join(20)
+    thread.join(PATIENCE)
     import_module("another_import")
     assert done == ["imported", "closed"]
 
 
 def test_the_page_needs_no_torch():
     code = "import sys; import convscope.web.explorer.explore; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,6 +14,7 @@ from convscope.web.explorer.doorway import POSTS, Doorway
 from convscope.web.explorer.early import PLACE, describe_early, keep_description
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.routes import Explorer
+from tests.patience import PATIENCE
 from tests.web.served import append, end_event, serving_app, write_run
 from tests.web.tiny_explorer import tiny_dataset, tiny_network
 
@@ -105,7 +106,7 @@ def test_the_page_tells_of_a_network_that_is_being_opened(browser: Any, tmp_path
     early = json.loads(json.dumps(explored.description)) if again else describe_early(run, "runs/mine")
 
     def open_slowly() -> Explorer:
-        assert let_in.wait(30)
+        assert let_in.wait(PATIENCE)
         return explorer
 
     doorway = Doorway(open_slowly, lambda: early)

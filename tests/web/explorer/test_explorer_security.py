@@ -26,6 +26,7 @@ from torch import nn
 from convscope.web.explorer.answers import picture_answer
 from convscope.web.explorer.doorway import POSTS
 from convscope.web.explorer.routes import Explorer
+from tests.patience import PATIENCE
 from tests.web.served import opened
 from tests.web.strangers import (
     FOREIGN_HOSTS,
@@ -237,5 +238,5 @@ def test_it_ends_within_seconds_though_pages_are_open(tmp_path: Path, number: in
                 answer = streams.enter_context(client.stream("GET", "/api/stream"))
                 assert answer.status_code == 200
             process.send_signal(number)
-            _, errors = process.communicate(timeout=30)  # 5 of an idle machine's: it may be importing torch
+            _, errors = process.communicate(timeout=PATIENCE)
         assert (process.returncode, errors) == (0, "")

@@ -8,7 +8,6 @@ import random
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,9 +23,15 @@ from convscope.web.explorer import uploads
 from convscope.web.explorer.decoding import LENGTH
 from convscope.web.explorer.uploads import Refused, Uploads
 from tests.faults.images import mutated, sound_files
+from tests.patience import PATIENCE, soon
 
 SIZE = 16
 REFUSALS = {413, 415, 422}
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "DECODE_SECONDS", PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +155,7 @@ def test_what_never_ends_is_not_read_for_ever(taker, monkeypatch):
 
 def test_what_does_not_arrive_in_time_is_refused(taker, monkeypatch):
     monkeypatch.setattr(uploads, "BODY_SECONDS", 0.05)
-    answer = outcome(taker, b"x", after=lambda: asyncio.sleep(60))
+    answer = outcome(taker, b"x", after=lambda: asyncio.sleep(2 * PATIENCE))
     assert answer == (408, "the image did not arrive within 0 seconds")
 
 
@@ -204,23 +209,23 @@ def start_with(code: str) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize(
     "fault",
     [
-        "time.sleep(60)",
+        f"time.sleep({2 * PATIENCE})",
         "sys.exit(3)",
         "import os; os.abort()",
         "sys.stdout.buffer.write(b'P' + bytes(7) + b'x' + bytes(9))",  # pixels that are too few
-        "sys.stdout.buffer.write(b'U' + b'x' * 8 + bytes(9)); sys.stdout.flush(); time.sleep(60)",  # an endless line
+        # an endless line
+        f"sys.stdout.buffer.write(b'U' + b'x' * 8 + bytes(9)); sys.stdout.flush(); time.sleep({2 * PATIENCE})",
         "sys.stdout.buffer.write(b'P')",
     ],
 )
 def test_a_decoder_that_fails_is_replaced(monkeypatch, fault):
     taker = Uploads(SIZE)
-    monkeypatch.setattr(uploads, "DECODE_SECONDS", 1.0)
     with monkeypatch.context() as broken:
+        broken.setattr(uploads, "DECODE_SECONDS", 1.0)
         broken.setattr(
             uploads, "start_decoding", lambda size: start_with(f"sys.stdin.buffer.read({LENGTH.size}); {fault}")
         )
         assert outcome(taker, encoded(colours())) == (422, "decoding it takes too long, or ends the decoder")
-    monkeypatch.setattr(uploads, "DECODE_SECONDS", 10.0)
     assert outcome(taker, encoded(colours()))[0] == 201
     taker.close()
 
@@ -249,10 +254,7 @@ def test_the_decoder_ends_with_the_process_that_started_it():
         "d = Decoder(8); d.process = start_decoding(8); print(d.process.pid)"
     )
     started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(int(started.stdout)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not psutil.pid_exists(int(started.stdout))
+    soon(lambda: not psutil.pid_exists(int(started.stdout)))
 
 
 def test_150_mutated_uploads_are_taken_or_refused(taker):
