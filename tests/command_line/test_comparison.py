@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from convscope.cli import main
 from convscope.command_line import comparison
 from convscope.data.memory import dataset_in_memory
 from convscope.errors import NumericsError
@@ -16,18 +15,11 @@ from convscope.report import comparison_pictures
 from convscope.training import run as runs
 from convscope.training import start as starts
 from convscope.training.run import open_run
+from tests.called import call
 
 BASE = ["--model", "resnet8", "--set", "batch_size=10", "--set", "phases.0.epochs=1", "--epochs", "2", "--quiet"]
 BASE += ["--precision", "fp32"]
 BOTH = ["--recipe", "sgd", "--recipe", "adam-then-sgd"]
-
-
-def call(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def planted(name: str = "planted", **_):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.cli import main
 from convscope.command_line.flags import DEFAULT_DATA, DataFlags, TrainFlags
 from convscope.command_line.settings import anywhere, load_images, overrides, parse_numbers, weights_place
 from convscope.errors import UsageError
@@ -18,6 +17,7 @@ from convscope.models.zoo import zoo_network
 from convscope.training.recipes import get_recipe, override_recipe
 from convscope.training.run import open_run
 from convscope.types import no_progress
+from tests.called import call
 
 NET = "torchvision:shufflenet_v2_x0_5"
 
@@ -114,14 +114,6 @@ def test_places_are_known_from_anywhere(tmp_path, monkeypatch):
     assert weights_place(TrainFlags(weights="pretrained"), NET) == "pretrained"
     with pytest.raises(UsageError, match="pretrained is for networks of libraries; resnet8 has none"):
         weights_place(TrainFlags(weights="pretrained"), "resnet8")
-
-
-def call(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def test_a_network_is_fine_tuned_looked_into_and_gone_on_with(photographs, tmp_path, capsys):
