@@ -15,7 +15,7 @@ from convscope.methods.ascents.excite import Excited, chunks, excite, joined
 from convscope.methods.ascents.excited_picture import excited_picture
 from convscope.methods.ascents.image_statistics import statistics_for
 from convscope.methods.ascents.objectives import AIMS, Aim
-from convscope.methods.ascents.reference import reference
+from convscope.methods.ascents.yardstick import find_yardstick
 from convscope.methods.needs import Channels, channel_count, check_at_least, choose_channels
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
@@ -92,7 +92,7 @@ def maximize(
     yardstick = (
         None
         if dataset is None
-        else reference(network, name, dataset, aim, direction=direction, store=store, progress=progress)
+        else find_yardstick(network, name, dataset, aim, direction=direction, store=store, progress=progress)
     )
     shown = _frame_steps(steps, frames)
     parts, drawn = chunks(chosen, network.input_size, variants=variants), list[Excited]()

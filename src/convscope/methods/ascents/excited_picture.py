@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convscope.methods.ascents.excite import Excited
-from convscope.methods.ascents.reference import Reference
+from convscope.methods.ascents.yardstick import Yardstick
 from convscope.methods.needs import as_rgb, slug
 from convscope.paint import image_picture
 from convscope.types import Network, Picture
@@ -21,7 +21,7 @@ def excited_picture(
     layer: str,
     excited: Excited,
     owners: Sequence[int],
-    yardstick: Reference | None,
+    yardstick: Yardstick | None,
     *,
     called: str,
     suffix: str = "",
@@ -57,7 +57,7 @@ def excited_picture(
 
 
 def _numbers(
-    excited: Excited, owners: Sequence[int], yardstick: Reference | None, *, directed: bool
+    excited: Excited, owners: Sequence[int], yardstick: Yardstick | None, *, directed: bool
 ) -> dict[str, Any]:
     """The evidence, tile by tile."""
     activations = excited.activations.tolist()
@@ -105,7 +105,7 @@ def _labels(called: Sequence[str], owners: Sequence[int], numbers: dict[str, Any
     return labels
 
 
-def _reading(aim: str, numbers: dict[str, Any], yardstick: Reference | None, *, variants: int, film: bool) -> str:
+def _reading(aim: str, numbers: dict[str, Any], yardstick: Yardstick | None, *, variants: int, film: bool) -> str:
     """How to read the picture, and what not to conclude."""
     goal = {
         "channel": "one channel everywhere",

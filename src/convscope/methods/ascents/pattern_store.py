@@ -19,7 +19,7 @@ from convscope.hooks import resolve_layer
 from convscope.methods.ascents.excite import Excited, chunks, excite, joined
 from convscope.methods.ascents.excited_picture import excited_picture
 from convscope.methods.ascents.image_statistics import statistics_for
-from convscope.methods.ascents.reference import Reference, reference
+from convscope.methods.ascents.yardstick import Yardstick, find_yardstick
 from convscope.methods.needs import Channels, channel_count, choose_channels
 from convscope.methods.surveys.survey_store import weights_identity
 from convscope.types import Dataset, Network, Picture
@@ -108,7 +108,7 @@ class PatternStore:
     def measure(self, network: Network, name: str) -> None:
         """Measure what the dataset's images excite in a layer, unless that is known, or there is no dataset."""
         if self._dataset is not None and not _is_whole(path := self._yardstick_path(name)):
-            _save(path, vars(reference(network, name, self._dataset, "channel")))
+            _save(path, vars(find_yardstick(network, name, self._dataset, "channel")))
 
     def expected_seconds(self, name: str, part: list[int], steps: int) -> float:
         """How long a part will take, by what it took in the round before; 0 where it was not drawn."""
@@ -131,7 +131,7 @@ class PatternStore:
             first: _excited(_load(self._path(name, steps, parts[first]))) for first, steps in drawn.items() if steps
         }
         yardstick_path = self._yardstick_path(name)
-        yardstick = _reference(_load(yardstick_path)) if _is_whole(yardstick_path) else None
+        yardstick = _yardstick(_load(yardstick_path)) if _is_whole(yardstick_path) else None
         steps_shown = sorted({drawn[index - index % room] for index in owners})
         return excited_picture(
             network,
@@ -168,8 +168,8 @@ def _excited(tensors: dict[str, Tensor]) -> Excited:
     return Excited(images=tensors["images"].float() / 255, frames={}, likenesses=None, interrupted=False, **evidence)
 
 
-def _reference(tensors: dict[str, Tensor]) -> Reference:
-    return Reference(tensors["maxima"], tensors["means"], tensors["dead"], int(tensors["images"]))
+def _yardstick(tensors: dict[str, Tensor]) -> Yardstick:
+    return Yardstick(tensors["maxima"], tensors["means"], tensors["dead"], int(tensors["images"]))
 
 
 def _save(path: Path, tensors: dict[str, Any]) -> None:

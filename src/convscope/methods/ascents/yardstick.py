@@ -1,4 +1,4 @@
-"""What a layer's channels reach over a sample of a dataset: the yardstick for pictures that excite them."""
+"""The yardstick for pictures that excite channels: what these reach over a sample of a dataset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIXELS = 2**18  # fed at once
 
 
 @dataclass(frozen=True)
-class Reference:
+class Yardstick:
     """Of each channel before its ReLU, or of one direction, over the sampled training images."""
 
     maxima: Tensor  # (K,): the highest value at any position
@@ -28,7 +28,7 @@ class Reference:
     images: int  # how many were looked at
 
 
-def reference(
+def find_yardstick(
     network: Network,
     layer: str,
     dataset: Dataset,
@@ -38,7 +38,7 @@ def reference(
     most: int = IMAGES,
     store: Path | None = None,
     progress: Progress = no_progress,
-) -> Reference:
+) -> Yardstick:
     """The highest value and the mean score of each channel over up to `most` training images, evenly spaced.
 
     The layer is a dotted name. With a direction (K,), of that alone. With a `store`, the highest values of channels
@@ -62,4 +62,4 @@ def reference(
         surveyed = stored_survey(network, dataset, [layer], store=store, progress=progress)
         reached = surveyed[layer].maxima  # after a ReLU at least zero
         highest, looked = torch.maximum(highest, torch.from_numpy(reached)), total
-    return Reference(highest, means, (highest <= 0) & bool(rectified), looked)
+    return Yardstick(highest, means, (highest <= 0) & bool(rectified), looked)

@@ -8,7 +8,7 @@ from torch import nn
 
 from convscope.data.memory import dataset_in_memory
 from convscope.methods.ascents import reference as module
-from convscope.methods.ascents.reference import reference
+from convscope.methods.ascents.yardstick import find_yardstick
 from convscope.types import Dataset, Network
 
 
@@ -33,23 +33,23 @@ def test_maxima_and_means_are_those_before_the_relu(network, dataset, monkeypatc
     monkeypatch.setattr(module, "PIXELS", at_once * 64)
     with torch.no_grad():
         maps = network.model[0](network.normalize(dataset.train.images.pixels.float() / 255))
-    found = reference(network, layer, dataset, "channel")
+    found = find_yardstick(network, layer, dataset, "channel")
     torch.testing.assert_close(found.maxima, maps.amax((0, 2, 3)))
     torch.testing.assert_close(found.means, torch.where(maps > 0, maps, 0.1 * maps).mean((0, 2, 3)))
-    torch.testing.assert_close(reference(network, layer, dataset, "position").means, maps[:, :, 3, 3].mean(0))
+    torch.testing.assert_close(find_yardstick(network, layer, dataset, "position").means, maps[:, :, 3, 3].mean(0))
     assert found.dead.tolist() == [False, False, layer == "1", False]  # only a ReLU silences
     assert found.images == 40
 
 
 def test_direction_is_one_channel(network, dataset):
-    found = reference(network, "0", dataset, "channel", direction=torch.tensor([0.0, 1.0, 0, 0]))
-    whole = reference(network, "0", dataset, "channel")
+    found = find_yardstick(network, "0", dataset, "channel", direction=torch.tensor([0.0, 1.0, 0, 0]))
+    whole = find_yardstick(network, "0", dataset, "channel")
     torch.testing.assert_close(found.maxima, whole.maxima[1:2])
     torch.testing.assert_close(found.means, whole.means[1:2])
 
 
 def test_sample_is_bounded_and_spread(network, dataset):
-    found = reference(network, "3", dataset, "channel", most=3)
+    found = find_yardstick(network, "3", dataset, "channel", most=3)
     with torch.no_grad():
         logits = network(dataset.train.images.pixels[[0, 20, 39]].float() / 255)
     assert found.images == 3
@@ -58,16 +58,16 @@ def test_sample_is_bounded_and_spread(network, dataset):
 
 def test_survey_of_the_whole_dataset_tells_its_progress(network, dataset, tmp_path):
     told: list[tuple[int, int | None]] = []
-    reference(network, "0", dataset, "channel", store=tmp_path, progress=lambda _what, *done: told.append(done))
+    find_yardstick(network, "0", dataset, "channel", store=tmp_path, progress=lambda _what, *done: told.append(done))
     assert told
 
 
 def test_with_a_store_the_highest_values_are_those_of_all_training_images(network, dataset, tmp_path):
     """Planted: the brightest image is one that the sample of three does not hold."""
     dataset.train.images.pixels[1] = 255
-    sampled = reference(network, "0", dataset, "channel", most=3)
-    whole = reference(network, "0", dataset, "channel", most=3, store=tmp_path)
-    everything = reference(network, "0", dataset, "channel")
+    sampled = find_yardstick(network, "0", dataset, "channel", most=3)
+    whole = find_yardstick(network, "0", dataset, "channel", most=3, store=tmp_path)
+    everything = find_yardstick(network, "0", dataset, "channel")
     assert not torch.equal(sampled.maxima, everything.maxima)
     torch.testing.assert_close(whole.maxima, everything.maxima)
     assert (sampled.images, whole.images) == (3, dataset.train.images.shape[0])
@@ -79,5 +79,5 @@ def test_each_batch_runs_once_but_the_first(network, dataset, monkeypatch, layer
     monkeypatch.setattr(module, "PIXELS", 8 * 64)  # 40 images in 5 batches
     passes: list[int] = []
     network.model[0].register_forward_hook(lambda _module, _given, output: passes.append(len(output)))
-    reference(network, layer, dataset, "channel")
+    find_yardstick(network, layer, dataset, "channel")
     assert passes == [8] * 6
