@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from bench.figures import FIGURES_HEADER, Figure
+from convscope import __version__
 from convscope.durable import replace_file, to_json
 from convscope.training.engine import describe_machine
 
@@ -113,7 +114,8 @@ def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
     """The system, the processor, its cores, torch's threads, the GPU, and the versions of what ran."""
     found: dict[str, Any] = describe_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     found["python"] = platform.python_version()
-    for name in ("torch", "numpy", "convscope", *packages):
+    found["convscope"] = __version__  # of the sources that ran, whatever is installed
+    for name in ("torch", "numpy", *packages):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
