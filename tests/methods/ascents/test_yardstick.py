@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from convscope.data.memory import dataset_in_memory
-from convscope.methods.ascents import reference as module
+from convscope.methods.ascents import yardstick as module
 from convscope.methods.ascents.yardstick import find_yardstick
 from convscope.types import Dataset, Network
 
