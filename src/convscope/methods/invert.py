@@ -12,7 +12,7 @@ from torch import Tensor
 from convscope.errors import UsageError
 from convscope.hooks import resolve_layer
 from convscope.methods.ascents.image_statistics import statistics_for
-from convscope.methods.ascents.inversion import PRIORS, Inversion, Prior, inversion
+from convscope.methods.ascents.inversion import PRIORS, Inversion, Prior, find_inversion
 from convscope.methods.evidence import randomized, with_control
 from convscope.methods.needs import Channels, as_rgb, check_at_least, one_image, slug
 from convscope.paint import image_picture
@@ -163,7 +163,7 @@ def _inverted(
         def tell(what: str, done: int, _total: int | None, number: int = number) -> None:
             progress(what, number * steps + done, len(layers) * steps)
 
-        one = inversion(
+        one = find_inversion(
             network,
             name,
             original,
@@ -176,7 +176,7 @@ def _inverted(
             progress=tell,
         )
         found.append(one)
-        if found[-1].interrupted:
+        if one.interrupted:
             break
     single = len(layers) == 1
     evidence = {key: [one.numbers[key] for one in found] for key in found[0].numbers}

@@ -32,7 +32,7 @@ class Inversion(NamedTuple):
     interrupted: bool
 
 
-def inversion(
+def find_inversion(
     network: Network,
     layer: str,
     original: Float[Tensor, "1 C H W"],
