@@ -21,17 +21,21 @@ from convscope.command_line.flags import (
     DEFAULT_PAGE,
     DEFAULT_SUBJECT,
     DEFAULT_TRAIN,
+    OUT,
     DataFlags,
+    DatasetName,
+    NetworkName,
     Output,
     PageFlags,
+    RunName,
     SubjectFlags,
     TrainFlags,
 )
 from convscope.command_line.jobs import read_dataset, resume_training, run_results
 from convscope.command_line.listings import LISTINGS
 from convscope.command_line.stop_signals import told_as_interrupts
-from convscope.command_line.subject import draw_film, explore_network
 from convscope.command_line.transfers import TRANSFERS
+from convscope.command_line.viewing import draw_film, explore_network
 from convscope.errors import DataError, UsageError
 from convscope.methods import METHODS
 
@@ -47,50 +51,36 @@ app = App(
 
 @app.command
 def run(
-    dataset: str,
+    dataset: DatasetName,
     /,
     *,
     flags: TrainFlags = DEFAULT_TRAIN,
     data: DataFlags = DEFAULT_DATA,
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
-    """Train, draw everything, and write report.html.
-
-    Parameters
-    ----------
-    dataset
-        A dataset's name (see: convscope datasets), or folder:PATH or shards:FOLDER for your own images.
-    """
+    """Train, draw everything, and write report.html."""
     train_recipes(dataset, flags, data, output, report=True)
 
 
 @app.command
 def train(
-    dataset: str,
+    dataset: DatasetName,
     /,
     *,
     flags: TrainFlags = DEFAULT_TRAIN,
     data: DataFlags = DEFAULT_DATA,
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
-    """Train only.
-
-    Parameters
-    ----------
-    dataset
-        A dataset's name (see: convscope datasets), or folder:PATH or shards:FOLDER for your own images.
-    """
+    """Train only."""
     train_recipes(dataset, flags, data, output, report=False)
 
 
 @app.command
-def resume(run: str, /, *, device: str | None = None, output: Output = DEFAULT_OUTPUT) -> None:
+def resume(run: RunName, /, *, device: str | None = None, output: Output = DEFAULT_OUTPUT) -> None:
     """Go on with a training that was stopped; it ends as if it had not been.
 
     Parameters
     ----------
-    run
-        A run folder, or latest.
     device
         Another device than the one that it began on.
     """
@@ -99,7 +89,7 @@ def resume(run: str, /, *, device: str | None = None, output: Output = DEFAULT_O
 
 @app.command
 def report(
-    run: str,
+    run: RunName,
     /,
     *,
     budget: str | None = None,
@@ -110,8 +100,6 @@ def report(
 
     Parameters
     ----------
-    run
-        A run folder, or latest.
     budget
         Draw the patterns of every layer's channels for about this long first, such as 10m; called again, it goes on.
     format
@@ -132,7 +120,7 @@ def report(
 @app.command
 def compare(
     *runs: str,
-    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    out: Annotated[Path | None, OUT] = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
     """Hold runs against each other on one page: curves, settings, classes, layers, channels.
@@ -180,7 +168,7 @@ def watch(
 
 @app.command
 def explore(
-    network: str,
+    network: NetworkName,
     /,
     *,
     images: Path | None = None,
@@ -192,8 +180,6 @@ def explore(
 
     Parameters
     ----------
-    network
-        A run folder, latest, or a network (see: convscope models).
     images
         A folder of images to look at; a run has those that it is tested on.
     """
@@ -202,10 +188,10 @@ def explore(
 
 @app.command
 def film(
-    run: str,
+    run: RunName,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    out: Annotated[Path | None, OUT] = None,
     show: Literal["filters", "patterns", "both"] = "filters",
     layer: str | None = None,
     channel: str | None = None,
@@ -217,8 +203,6 @@ def film(
 
     Parameters
     ----------
-    run
-        A run folder, or latest.
     out
         The file: .webp, .gif, or .mp4 where ffmpeg is installed; otherwise pictures/film.webp in the run.
     show

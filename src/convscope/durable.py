@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from convscope.errors import ResourceError
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -24,7 +32,7 @@ def refusal_told(what: str, advice: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise ResourceError(f"cannot {what}: {error.strerror}; {advice}") from error
+        raise ResourceError(f"cannot {what}: {error.strerror or error}; {advice}") from error
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -61,14 +69,17 @@ def make_place(path: Path) -> None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Put a file in place of another so that at any moment one of the two is there, whole. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write_synced(temporary, data)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(data)
+
+
+def write_quickly(path: Path, data: bytes) -> int:
+    """Put a file in place whole, without waiting for the disk, for what is not missed after a power cut; its bytes.
+
+    Raises OSError.
+    """
+    with whole_file(path, synced=False) as unfinished:
+        return unfinished.write_bytes(data)
 
 
 def move_synced(unfinished: Path, target: Path) -> None:
@@ -80,17 +91,29 @@ def move_synced(unfinished: Path, target: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Generator[Path]:
+def whole_file(path: Path, *, synced: bool = True) -> Generator[Path]:
     """A place beside `path` for the block to write a file to; it becomes `path` once it is whole, and goes otherwise.
 
-    Raises OSError.
+    Without `synced` nobody waits until the disk has it. Raises OSError.
     """
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
         yield unfinished
-        move_synced(unfinished, path)
+        if synced:
+            move_synced(unfinished, path)
+        else:
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def as_file_name(text: str) -> str:
+    """The text as a part of a file's or a folder's name that every system takes; empty where nothing is left.
+
+    >>> as_file_name("my run: no. 3."), as_file_name("..")
+    ('my-run-no.-3', '')
+    """
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
 def to_json(values: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Every error that convscope raises on purpose, and the exit code that the command line gives it.
+"""Every error that convscope raises on purpose, its exit code on the command line, and the words that messages share.
 
 ConvscopeError        1   anything below
 ├─ UsageError         2   a command, name or value that does not exist or does not fit
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ConvscopeError(Exception):
@@ -96,16 +96,41 @@ _NO_MEMORY = ("DefaultCPUAllocator", "ALLOC_FAILED")  # of the CPU, and of CUDA'
 
 
 def in_one_line(error: BaseException) -> str:
-    r"""What kind of error it is and what it says, in one line that is not too long for a terminal.
+    r"""What an error says, in one line that is not too long for a terminal; one not ours begins with its kind.
 
-    >>> in_one_line(ValueError("shapes (2,)\n  and (3,)"))
-    'ValueError: shapes (2,) and (3,)'
+    >>> in_one_line(ValueError("shapes (2,)\n  and (3,)")), in_one_line(KeyError()), in_one_line(DataError("cut off"))
+    ('ValueError: shapes (2,) and (3,)', 'KeyError', 'cut off')
     """
-    line = " ".join(f"{type(error).__name__}: {error}".split())
-    return line if len(line) <= _LINE else f"{line[: _LINE - 1]}…"
+    kind = "" if isinstance(error, ConvscopeError) else type(error).__name__
+    return _cut(" ".join(": ".join(part for part in (kind, str(error)) if part).split()), 300)
 
 
-_LINE = 300
+def spelled_out(text: str) -> str:
+    r"""The text with its control characters spelled out, so that it is one harmless line.
+
+    >>> spelled_out("é" + chr(10) + "b")
+    'é\\nb'
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def printable(name: str) -> str:
+    """A name that a stranger wrote, as one harmless line that is not too long for a message."""
+    return _cut(spelled_out(name), 100)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def first_five(offenders: Sequence[str]) -> str:
+    """The first five, for a message that gives their count.
+
+    >>> first_five(["a", "b", "c", "d", "e", "f", "g"])
+    'a, b, c, d, e and 2 more'
+    """
+    more = f" and {len(offenders) - 5:,} more" if len(offenders) > 5 else ""
+    return ", ".join(offenders[:5]) + more
 
 
 def closest(name: str, known: Iterable[str]) -> str:

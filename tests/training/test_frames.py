@@ -78,16 +78,6 @@ def test_only_steps_that_the_log_tells_of_and_the_disk_has_are_recorded(tmp_path
     frames.write_info(tmp_path, planted_info())
     for step in (1, 4, 9):
         frames.write_frame(tmp_path, planted_frame(step))
-    frames.write_quickly(frames.weights_path(tmp_path, 4), b"weights")
+    frames.weights_path(tmp_path, 4).write_bytes(b"weights")
     assert frames.recorded_steps(tmp_path, [9, 2, 1, 1]) == [1, 9]
     assert frames.weights_steps(tmp_path, [1, 4]) == [4]
-
-
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(frames.os, "replace", refuse)
-    with pytest.raises(OSError, match="No space"):
-        frames.write_quickly(tmp_path / "a", b"data")
-    assert list(tmp_path.iterdir()) == []

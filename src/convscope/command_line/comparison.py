@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +15,6 @@ from convscope.command_line.jobs import (
     find_standing,
     follow,
     log_to,
-    remembered_loggers,
     run_results,
     train_events,
     train_run,
@@ -24,7 +22,7 @@ from convscope.command_line.jobs import (
 )
 from convscope.command_line.settings import anywhere, check_flags, command_line, load_images, overrides, start_options
 from convscope.command_line.stop_signals import StopSignals, exit_code
-from convscope.durable import make_place
+from convscope.durable import as_file_name, make_place
 from convscope.errors import DataError, Interrupted, NumericsError, UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     folder = flags.out or new_run_path(dataset.rpartition("/")[2], "comparison")
     seeds = range(recipes[0].seed, recipes[0].seed + flags.seeds)
     planned = {
-        folder / f"{_file_name(recipe.name)}-seed{seed}": dataclasses.replace(recipe, seed=seed)
+        folder / f"{as_file_name(recipe.name)}-seed{seed}": dataclasses.replace(recipe, seed=seed)
         for seed in seeds
         for recipe in recipes
     }
@@ -106,7 +104,7 @@ def _check_comparable(recipes: Sequence[Recipe]) -> None:
                 f"batches; one for all: {flag}; or train each for itself, then: convscope compare RUN RUN"
             )
     for first, second in combinations(recipes, 2):
-        if _file_name(first.name) == _file_name(second.name):
+        if as_file_name(first.name) == as_file_name(second.name):
             raise UsageError(f'two recipes are called "{second.name}"; allowed: each once, by a name of its own')
         if dataclasses.replace(first, name="", summary="") == dataclasses.replace(second, name="", summary=""):
             raise UsageError(
@@ -141,16 +139,13 @@ def _train_all(
             try:
                 with StopSignals() as stop:
                     events = train_events(path, images, recipe, start, stop=stop, tell=say, ranks=ALONE)
-                    names = dict.fromkeys([*remembered_loggers(path), *loggers])
-                    follow(log_to(events, list(names), path), stop, quiet=output.quiet, again=again)
+                    follow(log_to(events, path, named=loggers), stop, quiet=output.quiet, again=again)
             except NumericsError as error:
                 failed.append(f"{path.name}: {error}")
                 say(failed[-1])
                 continue
             if stop():
-                raise Interrupted(
-                    f"stopped after {path.name}; go on with: {again}", exit_code=128 + (stop.received or 2)
-                )
+                raise Interrupted(f"stopped after {path.name}; go on with: {again}", exit_code=stop.exit_code)
         draw = start["report"] and not (finished and (path / "report.html").exists())
         results = run_results(path, images, output, report=draw)
         if not output.json:
@@ -186,7 +181,7 @@ def compare_runs(names: Sequence[str], out: Path | None, output: Output) -> None
     together = paths[0].parent if len({path.parent.resolve() for path in paths}) == 1 else Path()
     only = len(names) == 1
     called = "comparison" if only else f"comparison-of-{'-and-'.join(path.name for path in paths)}"
-    _write(out or together / f"{_file_name(called)[:100]}.html", runs, images, output)
+    _write(out or together / f"{as_file_name(called)[:100]}.html", runs, images, output)
 
 
 def _runs_of(name: str) -> list[Path]:
@@ -214,8 +209,3 @@ def _write(target: Path, runs: Sequence[Run], images: Dataset | None, output: Ou
     if output.json:
         results["runs"] = [{"run": str(run.path), **run.results()} for run in runs]
     print_results(results, as_json=output.json)
-
-
-def _file_name(name: str) -> str:
-    """The name as part of a file's."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.")

@@ -7,12 +7,12 @@ import sys
 from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from convscope.errors import spelled_out
 from convscope.types import Event, no_progress
 from convscope.types import Progress as ShowProgress
 
@@ -25,8 +25,7 @@ PLAIN_STEPS = 100
 
 def say(text: str) -> None:
     """One line for the user on standard error; control characters, as names of files may hold, are spelled out."""
-    spelled = (each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    print("".join(spelled), file=sys.stderr, flush=True)
+    print(spelled_out(text), file=sys.stderr, flush=True)
 
 
 def print_address(address: str) -> None:
@@ -103,9 +102,7 @@ class TrainingDisplay:
             self._task = self._bar.add_task("starting", total=None)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
 

@@ -33,10 +33,8 @@ def explain(error: BaseException) -> int:
         code = ResourceError.exit_code
     elif isinstance(error, OSError) and (error.filename or error.errno in DISK_ERRORS):
         place = f" {error.filename}" if error.filename else ""
-        message, code = (
-            f"cannot read or write{place}: {error.strerror}; what was saved before stands",
-            ResourceError.exit_code,
-        )
+        message = f"cannot read or write{place}: {error.strerror}; what was saved before stands"
+        code = ResourceError.exit_code
     elif isinstance(error, ConvscopeError):
         message, code = str(error), error.exit_code
     elif isinstance(error, CycloptsError):

@@ -8,6 +8,16 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+DatasetName = Annotated[
+    str,
+    Parameter(
+        help="A dataset's name (see: convscope datasets), or folder:PATH or shards:FOLDER for your own images."
+    ),
+]
+RunName = Annotated[str, Parameter(help="A run folder, or latest.")]
+NetworkName = Annotated[str, Parameter(help="A run folder, latest, or a network (see: convscope models).")]
+OUT = Parameter(name=("--out", "-o"))
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)

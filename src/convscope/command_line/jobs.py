@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,11 +12,12 @@ from convscope.command_line.flags import DataFlags, Output, TrainFlags
 from convscope.command_line.settings import anywhere, check_flags, command_line, load_images, overrides, start_options
 from convscope.command_line.stop_signals import StopSignals
 from convscope.errors import Interrupted, UsageError
+from convscope.types import say_nothing
 
 if TYPE_CHECKING:
     from convscope.ranks import Ranks
     from convscope.training.run import Run
-    from convscope.types import Dataset, Event, Recipe
+    from convscope.types import Dataset, Event, Recipe, Say
 
 
 def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, *, report: bool) -> None:
@@ -25,7 +25,6 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
     from convscope.ranks import join_ranks
     from convscope.training.folder import new_run_path
     from convscope.training.recipes import default_recipe, get_recipe, override_recipe, suit_dataset
-    from convscope.training.run import say_nothing
 
     named = get_recipe(flags.recipe[0]) if flags.recipe else None
     early = override_recipe(named or default_recipe(0), **overrides(flags))
@@ -53,7 +52,7 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
             with StopSignals() as stop:
                 events = train_events(path, images, suited, start, stop=stop, tell=tell, ranks=ranks)
                 if ranks.leads:
-                    events = log_to(events, [*dict.fromkeys([*remembered_loggers(path), *flags.log])], path)
+                    events = log_to(events, path, named=flags.log)
                 follow(events, stop, quiet=quiet, again=f"convscope resume {path}")
         if ranks.leads:
             print_results(run_results(path, images, output, report=report), as_json=output.json)
@@ -77,7 +76,7 @@ def train_events(
     start: Mapping[str, Any],
     *,
     stop: StopSignals,
-    tell: Callable[[str], None],
+    tell: Say,
     ranks: Ranks,
 ) -> Iterator[Event]:
     """Begin a run, or go on with the one that stands there; `start` is what start_run is told."""
@@ -91,8 +90,9 @@ def train_events(
     return start_run(path, images, recipe, command=command, say=tell, should_stop=stop, ranks=ranks, **start)
 
 
-def log_to(events: Iterator[Event], names: Sequence[str], path: Path) -> Iterator[Event]:
-    """The events, passed on to the named loggers as well."""
+def log_to(events: Iterator[Event], path: Path, *, named: Sequence[str] = ()) -> Iterator[Event]:
+    """The events, passed on as well to the named loggers and those that the run was passed on to before."""
+    names = list(dict.fromkeys([*_remembered_loggers(path), *named]))
     if not names:
         return events
     from convscope.film.logged_frames import frame_painter
@@ -101,7 +101,7 @@ def log_to(events: Iterator[Event], names: Sequence[str], path: Path) -> Iterato
     return pass_on(events, names, path, frame_pixels=frame_painter(path), say=say)
 
 
-def remembered_loggers(path: Path) -> list[str]:
+def _remembered_loggers(path: Path) -> list[str]:
     """The loggers that the run was passed on to so far; one whose package is gone is said and left out."""
     from convscope.loggers import load_loggers
     from convscope.loggers.memory import used_loggers
@@ -131,7 +131,7 @@ def watch_beside(folder: Path, output: Output) -> None:
 def resume_training(name: str, device: str | None, output: Output) -> None:
     """Go on with a run to its end, and print what came of it."""
     from convscope.ranks import join_ranks
-    from convscope.training.run import open_run, say_nothing
+    from convscope.training.run import open_run
     from convscope.training.start import resume_run
 
     run = open_run(name)
@@ -143,7 +143,7 @@ def resume_training(name: str, device: str | None, output: Output) -> None:
             tell = say if ranks.leads else say_nothing
             events = resume_run(run, dataset, device=device, say=tell, should_stop=stop, ranks=ranks)
             if ranks.leads:
-                events = log_to(events, remembered_loggers(run.path), run.path)
+                events = log_to(events, run.path)
             follow(events, stop, quiet=output.quiet or not ranks.leads, again=f"convscope resume {run.path}")
             if not ranks.leads:
                 return
@@ -165,10 +165,7 @@ def follow(events: Iterator[Event], stop: StopSignals, *, quiet: bool, again: st
             display.show(event)
             last = event
     if last is not None and last.data.get("reason") == "interrupted":
-        raise Interrupted(
-            f"stopped after step {last.step}, saved; go on with: {again}",
-            exit_code=128 + (stop.received or signal.SIGINT),
-        )
+        raise Interrupted(f"stopped after step {last.step}, saved; go on with: {again}", exit_code=stop.exit_code)
 
 
 def run_results(

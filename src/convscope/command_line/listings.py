@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from convscope.command_line.console import print_results
-from convscope.command_line.flags import DEFAULT_OUTPUT, DEFAULT_SUBJECT, Output, SubjectFlags
+from convscope.command_line.flags import DEFAULT_OUTPUT, DEFAULT_SUBJECT, NetworkName, Output, SubjectFlags
 from convscope.command_line.subject import open_subject
 
 
-def layers(network: str, /, *, subject: SubjectFlags = DEFAULT_SUBJECT, output: Output = DEFAULT_OUTPUT) -> None:
-    """List a network's layers with output shapes and parameters.
-
-    Parameters
-    ----------
-    network
-        A run folder, latest, or a network (see: convscope models).
-    """
+def layers(
+    network: NetworkName, /, *, subject: SubjectFlags = DEFAULT_SUBJECT, output: Output = DEFAULT_OUTPUT
+) -> None:
+    """List a network's layers with output shapes and parameters."""
     from convscope.hooks import list_layers
 
     opened = open_subject(network, subject).network
     found = list_layers(opened.model, opened.input_size, channels=len(opened.mean))
-    rows = {
-        layer.name: " ".join(
-            filter(
-                None,
-                (layer.kind, layer.detail, "×".join(map(str, layer.output_shape)), f"{layer.parameters} parameters"),
-            )
-        )
-        for layer in found
-    }
+    rows: dict[str, str] = {}
+    for layer in found:
+        words = (layer.kind, layer.detail, "×".join(map(str, layer.output_shape)), f"{layer.parameters} parameters")
+        rows[layer.name] = " ".join(word for word in words if word)
     rows["parameters"] = str(sum(parameter.numel() for parameter in opened.model.parameters()))
     print_results(rows, as_json=output.json)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from docstring_parser import DocstringStyle, parse
@@ -21,15 +21,20 @@ from convscope.command_line.flags import (
     DEFAULT_OUTPUT,
     DEFAULT_SUBJECT,
     DataFlags,
+    NetworkName,
     Output,
     SubjectFlags,
 )
-from convscope.command_line.subject import Subject, keep_picture, maximize_all, open_subject
+from convscope.command_line.jobs import parse_duration
+from convscope.command_line.subject import Subject, keep_picture, open_subject
 from convscope.errors import Interrupted, UsageError
 from convscope.methods import METHODS
 from convscope.picture_files import check_picture_name
 from convscope.signatures import read_signature
 from convscope.tables import look_up
+
+if TYPE_CHECKING:
+    from convscope.types import Dataset
 
 WITH_BUDGET = ("budget", "layer", "dataset", "seed", "subject", "data", "output")
 """The flags of maximize that go with --budget."""
@@ -73,10 +78,8 @@ def method_command(name: str) -> Callable[..., None]:
         default = "0" if need == "image" else None
         fields[need] = (Annotated[str | None, Parameter(help=HELP[need])], default)
     for knob in knobs:
-        fields[knob.name] = (
-            Annotated[_flag_type(knob.annotation), Parameter(help=told.get(knob.name))],
-            knob.default,
-        )
+        kind = Annotated[_flag_type(knob.annotation), Parameter(help=told.get(knob.name))]
+        fields[knob.name] = (kind, knob.default)
     if name == "maximize":
         fields["budget"] = (Annotated[str | None, Parameter(help=HELP["budget"])], None)
     fields["out"] = (Annotated[Path | None, Parameter(name=["--out", "-o"], help=HELP["out"])], None)
@@ -84,17 +87,20 @@ def method_command(name: str) -> Callable[..., None]:
     if "dataset" in needs:
         fields["data"] = (DataFlags, DEFAULT_DATA)
     fields["output"] = (Output, DEFAULT_OUTPUT)
-    network = Annotated[str, Parameter(help="A run folder, latest, or a network (see: convscope models).")]
     draw.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
         [
-            inspect.Parameter("network", inspect.Parameter.POSITIONAL_ONLY, annotation=network),
+            inspect.Parameter("network", inspect.Parameter.POSITIONAL_ONLY, annotation=NetworkName),
             *(
                 inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
                 for key, (kind, default) in fields.items()
             ),
         ]
     )
-    draw.__annotations__ = {"network": network, **{key: kind for key, (kind, _) in fields.items()}, "return": None}
+    draw.__annotations__ = {
+        "network": NetworkName,
+        **{key: kind for key, (kind, _) in fields.items()},
+        "return": None,
+    }
     draw.__doc__ = docs.short_description
     draw.__name__ = name
     return draw
@@ -123,7 +129,7 @@ def _draw(name: str, place: str, needs: list[str], knobs: list[str], values: dic
         if unused := [f"--{key.replace('_', '-')}" for key in values if key not in WITH_BUDGET]:
             raise UsageError(f"--budget draws every channel in its own way; leave out {', '.join(unused)}")
         dataset = subject.dataset(values.get("dataset"), values.get("data", DEFAULT_DATA), output)
-        maximize_all(
+        _maximize_all(
             subject, dataset, values["budget"], layer=values.get("layer"), seed=values.get("seed", 0), output=output
         )
         return
@@ -158,6 +164,43 @@ def _need(need: str, method: Callable[..., Any], subject: Subject, values: dict[
         return parse_channels(value)
     required = inspect.signature(method).parameters[need].default is inspect.Parameter.empty
     return subject.first_layer() if value is None and required else value
+
+
+def _maximize_all(
+    subject: Subject, dataset: Dataset | None, budget: str, *, layer: str | None, seed: int, output: Output
+) -> None:
+    """Draw every channel for as long as the budget says, and a picture of each layer that any is drawn of."""
+    from convscope.methods.ascents.maximize_all import drawn_picture, maximize_within
+
+    store, seconds = subject.path or Path(), parse_duration(budget)
+    with show_work(quiet=output.quiet) as progress:
+        drawn = maximize_within(
+            subject.network,
+            store,
+            dataset,
+            budget=seconds,
+            layers=[layer] if layer else None,
+            seed=seed,
+            progress=progress,
+        )
+    pictures = [
+        drawn_picture(subject.network, store, name, None, dataset, seed=seed)
+        for name, steps in drawn.items()
+        if any(steps)
+    ]
+    results: dict[str, Any] = {"pictures": [str(keep_picture(subject, picture, None)) for picture in pictures]}
+    print_results(
+        results | {f"steps of {name}": _spread(steps) for name, steps in drawn.items()}, as_json=output.json
+    )
+
+
+def _spread(steps: list[int]) -> str:
+    """How many channels are drawn in how many steps, the finest first.
+
+    >>> _spread([64, 16, 16, 0])
+    '64 for 1, 16 for 2, 0 for 1'
+    """
+    return ", ".join(f"{count} for {steps.count(count)}" for count in sorted(set(steps), reverse=True))
 
 
 def parse_channels(text: str | None) -> int | str | list[int] | None:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from convscope.tables import look_up
 
 if TYPE_CHECKING:
     from convscope.models.feed import Feed
-    from convscope.types import Dataset, Progress, Recipe
+    from convscope.types import Dataset, Progress, Recipe, Say
 
 
 def check_flags(flags: TrainFlags, recipes: Sequence[Recipe]) -> str | None:
@@ -58,7 +58,7 @@ def load_images(
     recipe: Recipe,
     weights: str | None,
     *,
-    tell: Callable[[str], None],
+    tell: Say,
     progress: Progress,
 ) -> tuple[Dataset, dict[str, Any], str]:
     """The images with the size, mean and deviation that the model is fed; the options to load them again; and why.
@@ -162,8 +162,10 @@ def overrides(flags: TrainFlags) -> dict[str, Any]:
 
 def anywhere(name: str) -> str:
     """A dataset's or a model's name with a folder's whole path, so that a run can be gone on with from elsewhere."""
+    from convscope.data import PLACES
+
     kind, _, path = name.partition(":")
-    is_path = kind in ("folder", "shards") or (kind == "huggingface" and Path(path).is_dir())
+    is_path = kind in PLACES or (kind == "huggingface" and Path(path).is_dir())
     return f"{kind}:{Path(path).resolve()}" if path and is_path else name
 
 

@@ -66,6 +66,11 @@ class StopSignals:
         """Whether to stop."""
         return self.received is not None
 
+    @property
+    def exit_code(self) -> int:
+        """What a command exits with whose training was asked to stop: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + (self.received or signal.SIGINT)
+
     def __enter__(self) -> StopSignals:
         self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
         return self

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from convscope.command_line.console import print_address, print_results, say, show_work
-from convscope.command_line.flags import DEFAULT_DATA, DataFlags, Output, PageFlags, SubjectFlags
-from convscope.command_line.jobs import parse_duration, read_dataset
+from convscope.command_line.console import say, show_work
+from convscope.command_line.flags import DEFAULT_DATA, DataFlags, Output, SubjectFlags
+from convscope.command_line.jobs import read_dataset
 from convscope.command_line.settings import anywhere, command_line, dataset_options, parse_numbers, without_pickle
-from convscope.data.printable import printable
-from convscope.errors import DataError, UsageError
+from convscope.errors import DataError, UsageError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from convscope.film.render import Show
     from convscope.training.run import Run
     from convscope.types import Dataset, Network, Picture
 
@@ -48,11 +46,11 @@ class Subject:
 
     def dataset(self, name: str | None, data: DataFlags, output: Output) -> Dataset | None:
         """The dataset of that name, else the run's own; None where there is neither."""
-        from convscope.data import load_dataset
+        from convscope.data import PLACES, load_dataset
 
         if name is not None:
             options = dataset_options(data)
-            if name.startswith(("folder:", "shards:")):
+            if name.partition(":")[0] in PLACES:
                 options["image_size"] = data.image_size or self.network.input_size[0]
             with show_work(quiet=output.quiet) as progress:
                 return load_dataset(name, **options, progress=progress)
@@ -135,105 +133,6 @@ def _class_names(path: Path | None) -> tuple[str, ...] | None:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UsageError(f"--classes {path}: {reason}; wanted: a text file with a name a line") from error
     return tuple(printable(line.strip()) for line in lines if line.strip())
-
-
-def maximize_all(
-    subject: Subject, dataset: Dataset | None, budget: str, *, layer: str | None, seed: int, output: Output
-) -> None:
-    """Draw every channel for as long as the budget says, and a picture of each layer that any is drawn of."""
-    from convscope.methods.ascents.maximize_all import drawn_picture, maximize_within
-
-    store, seconds = subject.path or Path(), parse_duration(budget)
-    with show_work(quiet=output.quiet) as progress:
-        drawn = maximize_within(
-            subject.network,
-            store,
-            dataset,
-            budget=seconds,
-            layers=[layer] if layer else None,
-            seed=seed,
-            progress=progress,
-        )
-    pictures = [
-        drawn_picture(subject.network, store, name, None, dataset, seed=seed)
-        for name, steps in drawn.items()
-        if any(steps)
-    ]
-    results: dict[str, Any] = {"pictures": [str(keep_picture(subject, picture, None)) for picture in pictures]}
-    print_results(
-        results | {f"steps of {name}": _spread(steps) for name, steps in drawn.items()}, as_json=output.json
-    )
-
-
-def _spread(steps: list[int]) -> str:
-    """How many channels are drawn in how many steps, the finest first.
-
-    >>> _spread([64, 16, 16, 0])
-    '64 for 1, 16 for 2, 0 for 1'
-    """
-    return ", ".join(f"{count} for {steps.count(count)}" for count in sorted(set(steps), reverse=True))
-
-
-def draw_film(
-    name: str, out: Path | None, output: Output, *, show: Show, frames_per_second: float, **knobs: Any
-) -> None:
-    """Write a run's film, and print where it is and how to read it."""
-    from convscope.film.animation import check_animation
-    from convscope.film.render import render_film
-    from convscope.training.folder import find_run
-
-    path = find_run(name)
-    out = out or path / "pictures" / "film.webp"
-    check_animation(out, frames_per_second)
-    if show != "filters":  # patterns are drawn by the network; filters are there, and torch stays out
-        from convscope.training.run import open_run
-
-        run = open_run(name)
-        knobs |= {"network": run.network(say=say), "dataset": read_dataset(run, output)}
-    with show_work(quiet=output.quiet) as progress:
-        film = render_film(path, out, show=show, frames_per_second=frames_per_second, progress=progress, **knobs)
-    print_results(
-        {"film": str(film.path), "frames": film.frames, "unreadable": film.skipped, "note": film.caption},
-        as_json=output.json,
-    )
-
-
-def explore_network(name: str, images: Path | None, flags: SubjectFlags, page: PageFlags, output: Output) -> None:
-    """Open a network in the browser until Ctrl-C, with a run's own images, those of a folder, or what is uploaded."""
-    from convscope.web.explorer.explore import explore
-
-    run = _check_run(name) if is_run(name) else None  # what is wrong with a name is said before a page is shown
-    if images is not None and not images.is_dir():
-        raise UsageError(f'no folder "{images}"; wanted: a folder with image files')
-
-    def open_network() -> tuple[Network, Dataset | None]:
-        subject = open_subject(str(run or name), flags)
-        return subject.network, subject.dataset(None, DEFAULT_DATA, output)
-
-    given = {f"--{key.replace('_', '-')}": getattr(flags, key) for key in OF_NO_RUN}
-    words = [word for flag, value in given.items() if value for word in (flag, str(value))]
-    words += ["--allow-pt"] if flags.allow_pt else []
-    explore(
-        open_network,
-        run,
-        images=images,
-        arguments=[str(run or name), *words],
-        port=page.port,
-        host=page.host,
-        expose=page.expose,
-        open_browser=not page.no_open,
-        say=print_address,
-        warn=say,
-    )
-
-
-def _check_run(name: str) -> Path:
-    """The folder of the run of that name. Raises UsageError and CheckpointError, without reading any weights."""
-    from convscope.training.folder import find_run, read_config
-
-    path = find_run(name)
-    read_config(path)
-    return path
 
 
 def keep_picture(subject: Subject, picture: Picture, out: Path | None) -> Path:

@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from cyclopts import Parameter
+from typing import Annotated, Any
 
 from convscope.command_line.console import print_results, say, show_work
-from convscope.command_line.flags import DEFAULT_OUTPUT, DEFAULT_SUBJECT, Output, SubjectFlags
+from convscope.command_line.flags import DEFAULT_OUTPUT, DEFAULT_SUBJECT, OUT, NetworkName, Output, SubjectFlags
 from convscope.command_line.subject import is_run, open_subject
 from convscope.durable import make_place, refusal_told, whole_file
-from convscope.errors import UsageError
-from convscope.exports import CHART, CURVES, NETWORK, what_to_export
-
-Chart = Literal["curves", "phases", "confusion", "class-accuracy"]
-
-SAID = 5
-"""As many names are said of what there may be many of."""
+from convscope.errors import UsageError, first_five
+from convscope.exports import CHART, CURVES, NETWORK, Chart, what_to_export
 
 
 def export(
-    network: str,
+    network: NetworkName,
     /,
     *,
-    out: Annotated[Path, Parameter(name=("--out", "-o"))],
+    out: Annotated[Path, OUT],
     chart: Chart | None = None,
     subject: SubjectFlags = DEFAULT_SUBJECT,
     output: Output = DEFAULT_OUTPUT,
@@ -35,8 +28,6 @@ def export(
 
     Parameters
     ----------
-    network
-        A run folder, latest, or a network (see: convscope models).
     out
         The file, whose ending decides: .onnx or .pt2 (the network, checked by running it), .csv (a run's curves),
         .svg or .png (a run's chart), .tar (a whole run, for: convscope import).
@@ -63,7 +54,7 @@ def import_run(
     archive: Path,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    out: Annotated[Path | None, OUT] = None,
     images: Path | None = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
@@ -145,22 +136,12 @@ def _export_run(name: str, out: Path, output: Output) -> dict[str, Any]:
 
     run = find_run(name)
     if places := named_places(read_config(run)):
-        say(f"the archive names places of this machine, as its run.json does: {_first(places)}")
+        say(f"the archive names places of this machine, as its run.json does: {first_five(places)}")
     with show_work(quiet=output.quiet) as progress:
         packed = pack_run(run, out, progress=progress)
     if packed.left_out:
-        say(f"left out: {_first(packed.left_out)}")
+        say(f"left out: {first_five(packed.left_out)}")
     return {"archive": str(out), "files": packed.files, "bytes": packed.bytes}
-
-
-def _first(names: list[str]) -> str:
-    """Some names in a line.
-
-    >>> _first(["a", "b", "c", "d", "e", "f", "g"])
-    'a, b, c, d, e and 2 more'
-    """
-    more = f" and {len(names) - SAID} more" if len(names) > SAID else ""
-    return f"{', '.join(names[:SAID])}{more}"
 
 
 TRANSFERS: dict[str, Callable[..., None]] = {"export": export, "import": import_run}

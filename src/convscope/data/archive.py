@@ -13,10 +13,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
 
-from convscope.data.printable import printable
 from convscope.data.tar_headers import Member
 from convscope.durable import refusal_told, sync_folder
-from convscope.errors import DataError
+from convscope.errors import DataError, printable
 
 WHOLE_ARCHIVE = 400_000_000  # bytes unpacked; the largest official archive has 185 million
 MOST_FILES = 100_000  # written out of one archive
@@ -83,13 +82,17 @@ def is_plain_name(name: str) -> bool:
     >>> [is_plain_name(name) for name in ("film/film.json", "../x", "/x", "a//b", ".lock", "C:\\x", "a\nb")]
     [True, False, False, False, False, False, False]
     """
-    parts = name.split("/") if name.isprintable() else [""]
-    return all(
-        part and part[0] != "." and part[-1] not in ". " and _ALONE.isdisjoint(part) for part in parts
-    ) and all(len(part.encode()) <= LONGEST_NAME for part in parts)
+    return name.isprintable() and all(
+        part
+        and part[0] != "."
+        and part[-1] not in ". "
+        and _SPECIAL.isdisjoint(part)
+        and len(part.encode()) <= LONGEST_NAME
+        for part in name.split("/")
+    )
 
 
-_ALONE = frozenset('\\:*?"<>|')
+_SPECIAL = frozenset('\\:*?"<>|')
 """What some system gives a meaning of its own in a name."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +12,9 @@ from torch import Tensor
 
 from convscope.data.archive import read_members
 from convscope.data.download import cache_folder, download
-from convscope.data.memory import dataset_in_memory, first_five
-from convscope.errors import DataError
+from convscope.data.memory import dataset_in_memory
+from convscope.durable import file_sha256
+from convscope.errors import DataError, first_five
 from convscope.types import Dataset, Progress, no_progress
 
 PIXEL_BYTES = 3 * 32 * 32
@@ -97,7 +97,8 @@ def load_cifar10(
     """CIFAR-10: 50,000 training and 10,000 test images (N, 3, 32, 32) uint8 of ten classes.
 
     `data_dir` is the archive, a folder that holds it, or the unpacked folder or its parent; without it the
-    archive is downloaded once, from `sources` first. Raises DataError, with what to do next.
+    archive is downloaded once, from `sources` first. Raises DataError, and ResourceError where the disk refuses, with
+    what to do next.
     """
     return _load(CIFAR10, data_dir, sources, progress)
 
@@ -107,7 +108,7 @@ def load_cifar100(
 ) -> Dataset:
     """CIFAR-100: 50,000 training and 10,000 test images (N, 3, 32, 32) uint8 of a hundred (fine) classes.
 
-    `data_dir` and `sources` are as for load_cifar10. Raises DataError, with what to do next.
+    `data_dir`, `sources` and what is raised are as for load_cifar10.
     """
     return _load(CIFAR100, data_dir, sources, progress)
 
@@ -149,8 +150,7 @@ def find(layout: Layout, data_dir: Path) -> Path:
 def read_archive(layout: Layout, archive: Path) -> tuple[dict[str, bytes], str]:
     """The wanted files out of an archive, and in words where they came from. Raises DataError."""
     try:
-        with archive.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha256 = file_sha256(archive)
     except OSError as error:
         raise DataError(f"cannot read {archive}: {error.strerror}") from error
     members = read_members(archive, {f"{layout.folder}/{file}": cap for file, cap in layout.wanted.items()})

@@ -9,7 +9,7 @@ from torch import Tensor
 from convscope.data.file_images import FileImages
 from convscope.data.files import Files
 from convscope.data.listing import Listing
-from convscope.data.memory import TensorImages, check_classes, first_five
+from convscope.data.memory import TensorImages, check_classes
 from convscope.data.survey import (
     Kept,
     common_size,
@@ -20,7 +20,7 @@ from convscope.data.survey import (
     survey_place,
     take_survey,
 )
-from convscope.errors import DataError, UsageError
+from convscope.errors import DataError, UsageError, first_five
 from convscope.types import Dataset, Progress, Split
 
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from convscope.data.decode import ENDINGS
 from convscope.data.files import Files, Paths
-from convscope.data.memory import first_five
 from convscope.data.split import stratified_split
-from convscope.errors import DataError
+from convscope.errors import DataError, first_five
 
 LAYOUT = "wanted: train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE to be split 80/20"
 

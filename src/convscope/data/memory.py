@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from convscope.errors import DataError
+from convscope.errors import DataError, first_five
 from convscope.types import Dataset, Split
 
 Statistics = tuple[float, float, float]
@@ -137,16 +137,6 @@ def check_classes(
                 f"{where}: no {split} images of {len(empty)} of {len(class_names)} classes: "
                 f"{first_five(empty)}; each class needs at least one"
             )
-
-
-def first_five(offenders: Sequence[str]) -> str:
-    """The first five, for an error message that gives their count.
-
-    >>> first_five(["a", "b", "c", "d", "e", "f", "g"])
-    'a, b, c, d, e and 2 more'
-    """
-    more = f" and {len(offenders) - 5:,} more" if len(offenders) > 5 else ""
-    return ", ".join(offenders[:5]) + more
 
 
 def dataset_in_memory(

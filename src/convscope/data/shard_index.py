@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from convscope.data.download import cache_folder
 from convscope.data.file_images import count_workers, in_workers
 from convscope.data.tar_members import Shard, has_numbers, scan_shard
-from convscope.durable import sync_folder, to_json, write_synced
+from convscope.durable import file_sha256, sync_folder, to_json, write_synced
 from convscope.errors import DataError, ResourceError
 from convscope.types import Progress
 
@@ -80,7 +80,10 @@ def read_index(place: Path) -> Index:
     columns: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
         file = place / f"{name}.bin"
-        if file.stat().st_size != known["starts"][-1] * np.dtype(kind).itemsize or _sum(file) != known["sums"][name]:
+        if (
+            file.stat().st_size != known["starts"][-1] * np.dtype(kind).itemsize
+            or file_sha256(file) != known["sums"][name]
+        ):
             raise ValueError(f"{file} is damaged")
         # Copied on write: torch takes no array that cannot be written to.
         columns[name] = np.memmap(file, dtype=kind, mode="c")
@@ -110,7 +113,7 @@ def write_index(
     ignored: int = 0,
 ) -> None:
     """Describe the columns that lie in `place`; `lengths` are the shards' in bytes."""
-    sums = {name: _sum(place / f"{name}.bin") for name in COLUMNS}
+    sums = {name: file_sha256(place / f"{name}.bin") for name in COLUMNS}
     named = [[os.path.basename(shard), length] for shard, length in zip(shards, lengths, strict=True)]
     content = hashlib.sha256(json.dumps([named, sums]).encode()).hexdigest()
     known = {"format": FORMAT, "shards": list(shards), "starts": list(starts), "folders": list(folders)}
@@ -193,8 +196,3 @@ def _key(shards: Sequence[Path]) -> str:
     except OSError as error:
         raise DataError(f"cannot read shard {error.filename}: {error.strerror}") from error
     return hashlib.sha256(json.dumps([FORMAT, state]).encode()).hexdigest()
-
-
-def _sum(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

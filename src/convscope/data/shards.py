@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from convscope.data.decode import Unreadable
 from convscope.data.listed import check_image_size, listed_dataset
 from convscope.data.listing import Half, Listing, check_same_classes, split_listing
-from convscope.data.memory import first_five
-from convscope.data.printable import printable
 from convscope.data.shard_index import Index, open_index, read_index
 from convscope.data.tar_members import MOST_CLASSES
-from convscope.errors import DataError
+from convscope.errors import DataError, first_five, printable
 from convscope.types import Dataset, Progress, no_progress
 
 LAYOUT = "wanted: train-*.tar and test-*.tar (or val-*.tar), or *.tar to be split 80/20"

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from convscope import __version__
-from convscope.data.printable import printable
-from convscope.errors import DataError
+from convscope.errors import DataError, printable
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

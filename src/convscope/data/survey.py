@@ -28,6 +28,7 @@ BATCH = 64
 FALLBACK_SIZE = 64  # for images of different sizes
 LARGEST_COMMON_SIZE = 256
 SAMPLE = 2**14  # images of each half that a large dataset's survey reads
+FORMAT = 2  # of a survey that is kept; one of another is taken anew
 
 
 class Broken(NamedTuple):
@@ -60,8 +61,9 @@ def common_size(listing: Listing, *, progress: Progress) -> int:
     """The side of the images if all are squares of one size up to 256, else 64; from the headers of up to LARGE."""
     halves = (listing.train.files, listing.test.files)
     total = sum(map(len, halves))
+    looked_at = _spread(total, min(total, LARGE))
     first: tuple[int, int] | None = None
-    for done, number in enumerate(_spread(total, min(total, LARGE))):
+    for done, number in enumerate(looked_at):
         with suppress(Unreadable):
             index = int(number)
             half, index = (halves[0], index) if index < len(halves[0]) else (halves[1], index - len(halves[0]))
@@ -70,7 +72,7 @@ def common_size(listing: Listing, *, progress: Progress) -> int:
             if size != first or size[0] != size[1] or size[0] > LARGEST_COMMON_SIZE:
                 return FALLBACK_SIZE
         if done % 1000 == 0:
-            progress("looking at image sizes", done, total)
+            progress("looking at image sizes", done, len(looked_at))
     return first[0] if first else FALLBACK_SIZE
 
 
@@ -159,7 +161,7 @@ def survey_place(listing: Listing, image_size: int | None, *, whole: bool) -> Pa
     """Where the survey of exactly these files, in this state and at this size, is kept."""
     halves = [half.files.digest(times=True) for half in (listing.train, listing.test)]
     labels = [labels_digest(torch.from_numpy(half.labels)) for half in (listing.train, listing.test)]
-    state = json.dumps([2, PIL.__version__, image_size, listing.class_names, halves, labels, whole])
+    state = json.dumps([FORMAT, PIL.__version__, image_size, listing.class_names, halves, labels, whole])
     return cache_folder() / "surveys" / f"{hashlib.sha256(state.encode()).hexdigest()}.json"
 
 

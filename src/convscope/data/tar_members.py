@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.data.decode import ENDINGS, MOST_BYTES
-from convscope.data.printable import printable
 from convscope.data.tar_headers import Member
-from convscope.errors import DataError
+from convscope.errors import DataError, printable
 
 MOST_IMAGES = 2**20  # in one shard
 MOST_CLASSES = 100_000

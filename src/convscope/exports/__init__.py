@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from convscope.errors import UsageError
 
@@ -16,6 +17,9 @@ EXPORTS = {
     ".png": CHART,
     ".tar": ARCHIVE,
 }
+
+Chart = Literal["curves", "phases", "confusion", "class-accuracy"]
+"""What a chart of a run may show."""
 
 
 def what_to_export(path: Path) -> str:

@@ -18,6 +18,7 @@ from convscope import __version__
 from convscope.durable import make_place, replace_file
 from convscope.errors import ConvscopeError, NumericsError, UsageError, in_one_line
 from convscope.hooks import frozen_eval, like_model
+from convscope.models.feed import package
 from convscope.types import Network
 
 INPUT, OUTPUT = "images", "logits"
@@ -32,7 +33,7 @@ ONNX_BYTES = 2**31 - 2**24
 Write = Callable[[nn.Module, Tensor, dict[str, str]], bytes]
 """A file's content, of a module that takes such images, with texts for its metadata."""
 
-Run = Callable[[Tensor], Tensor]
+Answer = Callable[[Tensor], Tensor]
 """The logits that a file gives for images."""
 
 
@@ -79,8 +80,8 @@ def export_network(network: Network, path: str | Path) -> NetworkFile:
     with frozen_eval(module), torch.no_grad():
         try:
             data = write(module, example, _metadata(network))
-            run, checked_by = open_file(data)
-            difference = _difference(network, run)
+            answer, checked_by = open_file(data)
+            difference = _difference(network, answer)
         except ConvscopeError:
             raise
         except Exception as error:  # exporters raise of all kinds, at length
@@ -90,22 +91,15 @@ def export_network(network: Network, path: str | Path) -> NetworkFile:
     return NetworkFile(path, len(data), difference, checked_by)
 
 
-def _writer(path: Path) -> tuple[Write, Callable[[bytes], tuple[Run, str]]]:
+def _writer(path: Path) -> tuple[Write, Callable[[bytes], tuple[Answer, str]]]:
     """What writes a network as that ending says, and what opens the file to run it, with its name."""
     if path.suffix.lower() == ".pt2":
         return _pt2, _run_pt2
     if path.suffix.lower() != ".onnx":
         raise UsageError(f"{path}; allowed: a name that ends in .onnx or .pt2")
-    for package in ("onnx", "onnxscript", "onnxruntime"):  # before anything is computed
-        _package(package)
+    for name in ("onnx", "onnxscript", "onnxruntime"):  # before anything is computed
+        package(name, ".onnx", extra="onnx")
     return _onnx, _run_onnx
-
-
-def _package(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise UsageError(f".onnx needs {name}: pip install 'convscope[onnx]'") from error
 
 
 def _metadata(network: Network) -> dict[str, str]:
@@ -135,7 +129,7 @@ def _pt2(module: nn.Module, example: Tensor, about: dict[str, str]) -> bytes:
     return file.getvalue()
 
 
-def _run_pt2(data: bytes) -> tuple[Run, str]:
+def _run_pt2(data: bytes) -> tuple[Answer, str]:
     """The program, loaded again: what was written a moment ago, so its pickles are ours."""
     return torch.export.load(io.BytesIO(data)).module(), f"torch {torch.__version__}"
 
@@ -156,18 +150,18 @@ def _onnx(module: nn.Module, example: Tensor, about: dict[str, str]) -> bytes:
     return program.model_proto.SerializeToString()
 
 
-def _run_onnx(data: bytes) -> tuple[Run, str]:
-    onnxruntime = _package("onnxruntime")
+def _run_onnx(data: bytes) -> tuple[Answer, str]:
+    onnxruntime: Any = import_module("onnxruntime")
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
-    def run(images: Tensor) -> Tensor:
+    def answer(images: Tensor) -> Tensor:
         [logits] = session.run([OUTPUT], {INPUT: images.numpy()})
         return torch.from_numpy(logits)
 
-    return run, f"onnxruntime {onnxruntime.__version__}"
+    return answer, f"onnxruntime {onnxruntime.__version__}"
 
 
-def _difference(network: Network, run: Run) -> float:
+def _difference(network: Network, answer: Answer) -> float:
     """The largest difference of the file's logits from the network's own. Raises ConvscopeError where it is wrong."""
     dice = torch.Generator().manual_seed(0)
     largest = 0.0
@@ -177,7 +171,7 @@ def _difference(network: Network, run: Run) -> float:
             expected = network(like_model(network.model, images)).cpu().float()
         if not expected.isfinite().all():
             raise NumericsError(f"{network.name} gives logits that are not finite; nothing is written")
-        difference = _apart(run(images), expected)
+        difference = _apart(answer(images), expected)
         if not difference <= TOLERANCE * float(expected.abs().max()):
             raise ConvscopeError(
                 f"what was exported gives other logits than {network.name}: they differ by {difference:.2g} for "

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import tarfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import IO, Any, NamedTuple
 
 from convscope import __version__
 from convscope.data.archive import is_plain_name, unpack_files
-from convscope.durable import make_place, refusal_told, replace_file, sync_folder, to_json, whole_file
-from convscope.errors import CheckpointError, DataError, UsageError
+from convscope.durable import as_file_name, make_place, refusal_told, replace_file, sync_folder, to_json, whole_file
+from convscope.errors import CheckpointError, DataError, UsageError, in_one_line
 from convscope.exports.places import missing_images, with_images_at
 from convscope.training.folder import lock_run, read_config
 from convscope.types import Progress, no_progress
@@ -70,7 +69,7 @@ def pack_run(run: Path, archive: Path, *, progress: Progress = no_progress) -> P
     held = lock_run(run) if os.access(run, os.W_OK) else nullcontext()  # nobody trains where nobody may write
     with held, refusal_told(f"write {archive}", "name another place with --out"), whole_file(archive) as unfinished:
         names, left_out = _names(run)
-        top = _plain(run.resolve().name)
+        top = as_file_name(run.resolve().name)[:60] or "run"
         sums: dict[str, str] = {}
         with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as tar:
             for done, name in enumerate(names):
@@ -107,15 +106,6 @@ def _belongs(name: str) -> bool:
     """
     first, below, _ = name.partition("/")
     return name.endswith(ENDINGS) and first in (PARTS if below else FILES)
-
-
-def _plain(name: str) -> str:
-    """A folder's name that every system takes.
-
-    >>> _plain("my run: no. 3."), _plain("..")
-    ('my-run-no.-3', 'run')
-    """
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60] or "run"
 
 
 def _add(tar: tarfile.TarFile, name: str, path: Path) -> str:
@@ -179,7 +169,6 @@ def _check(archive: Path, folder: Path, sums: dict[str, str]) -> Path:
     """The folder in the archive, after what it holds was held against what it says it holds. Raises DataError."""
     top = folder / next(iter(sums), "").partition("/")[0]
     manifest = top / MANIFEST
-    wrong = f"archive {archive} is not of a run, or cut off"
     try:
         if any((top / name).stat().st_size > LARGEST for name in (MANIFEST, "run.json")):
             raise ValueError(f"more than {LARGEST:,} bytes")
@@ -189,8 +178,10 @@ def _check(archive: Path, folder: Path, sums: dict[str, str]) -> Path:
             raise DataError(f"archive {archive} has {newer}")
         listed = {f"{top.name}/{name}": str(recorded) for name, recorded in said["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{wrong}: it lacks a sound {MANIFEST} or run.json ({reason})") from error
+        raise DataError(
+            f"archive {archive} is not of a run, or cut off: it lacks a sound {MANIFEST} or run.json "
+            f"({in_one_line(error)})"
+        ) from error
     manifest.unlink()
     del sums[f"{top.name}/{MANIFEST}"]
     for name in sorted(sums.keys() | listed.keys()):
@@ -208,5 +199,5 @@ def _read_config(archive: Path, run: Path) -> tuple[dict[str, Any], str]:
         config = read_config(run)
         return config, missing_images(config)
     except (CheckpointError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = " ".join(str(error).replace(f"{run}{os.sep}", "").split())[:200]
+        reason = in_one_line(error).replace(f"{run}{os.sep}", "")
         raise DataError(f"archive {archive}: its run.json cannot be used ({reason})") from error

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from matplotlib.figure import Figure
 
 from convscope.durable import make_place, replace_file
 from convscope.errors import UsageError
+from convscope.exports import Chart
 from convscope.report import charts
 from convscope.report.phase_charts import phase_progress
 from convscope.report.results import findings_on_record
 from convscope.types import Event
 
-CHARTS = ("curves", "phases", "confusion", "class-accuracy")
+CHARTS = get_args(Chart)
 
 
 def save_chart(

@@ -11,17 +11,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from convscope.errors import NumericsError
+from convscope.errors import NumericsError, in_one_line
 from convscope.loggers import load_loggers
 from convscope.loggers.memory import read_memory, write_memory
 from convscope.training.folder import read_config, read_events
-from convscope.types import Event
+from convscope.types import Event, Say, say_nothing
 
 FramePixels = Callable[[int], Mapping[str, np.ndarray]]
 """Gives the pictures (H, W, 3) uint8, by name, of the film's frame that was taken after so many steps."""
-
-Say = Callable[[str], None]
-"""Says one line to the user; called from the loggers' threads."""
 
 PAUSE = 1.0
 """Seconds between two times that a logger is given what has happened since."""
@@ -74,13 +71,13 @@ def follow(
     run: Path,
     *,
     frame_pixels: FramePixels = no_pictures,
-    say: Say = lambda text: None,
+    say: Say = say_nothing,
 ) -> Iterator[Event]:
     """The same events, passed on to the named loggers as well.
 
     `run` is the run's folder, where loggers keep what they need to go on after a resumption; a training without
-    one may give any folder. A logger that fails is said in one line and dropped. At the end of the events, or when
-    the generator is closed, the loggers are given PATIENCE seconds to finish.
+    one may give any folder. A logger that fails is said in one line, from its own thread, and dropped. At the end of
+    the events, or when the generator is closed, the loggers are given PATIENCE seconds to finish.
     Raises UsageError for a logger that is unknown or whose package is missing: at once, before the first event.
     """
     opens = load_loggers(names)
@@ -176,7 +173,7 @@ class _Sender:
         except BaseException as error:  # a tool may even exit: this thread, not the training
             if not self._failed:
                 self._failed = True
-                self._say(f"{self._name} failed and is left out from here on: {_one_line(error)}")
+                self._say(f"{self._name} failed and is left out from here on: {in_one_line(error)}")
             self._waiting.clear()
 
     def _pass_on(self, logger: Logger, memory: dict[str, Any]) -> None:
@@ -216,9 +213,3 @@ def _past(run: Path) -> list[Event]:
 def _config(run: Path) -> Mapping[str, Any]:
     """The run's run.json; empty for a training that has none."""
     return read_config(run) if (run / "run.json").is_file() else {}
-
-
-def _one_line(error: BaseException) -> str:
-    """An exception in one line that is not too long for a terminal."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:299]}…"

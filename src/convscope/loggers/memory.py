@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convscope.durable import write_quickly
 from convscope.errors import CheckpointError
 from convscope.loggers import LOGGERS
-from convscope.training.frames import write_quickly
 
 
 def used_loggers(run: Path) -> list[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
+from convscope.training.recipe_values import flat_values
 from convscope.types import Event
-
-Setting = str | int | float | bool
 
 NAMES = {
     "train": {
@@ -60,7 +59,7 @@ def sentence(event: Event) -> str:
     return ""
 
 
-def settings(config: Mapping[str, Any]) -> dict[str, Setting]:
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decided the training, from run.json, under flat names.
 
     >>> settings({"recipe": {"phases": [{"optimizer": "sgd", "steps": None}]}, "seed": 3, "machine": {"cores": 2}})
@@ -71,19 +70,9 @@ def settings(config: Mapping[str, Any]) -> dict[str, Setting]:
     told["dataset"] = {key: dataset[key] for key in ("name", "fingerprint", "train_images") if key in dataset}
     told["model"] = {key: model[key] for key in ("name", "parameters") if key in model}
     told["versions"] = config.get("versions", {})
-    return dict(_flat("", told))
+    return {key: value for key, value in flat_values(told).items() if value is not None}
 
 
 def as_text(config: Mapping[str, Any]) -> str:
     """The whole run.json as Markdown."""
     return f"```json\n{json.dumps(config, indent=2, ensure_ascii=False)}\n```" if config else ""
-
-
-def _flat(name: str, value: Any) -> list[tuple[str, Setting]]:
-    if isinstance(value, Mapping):
-        parts = [(str(key), part) for key, part in cast("Mapping[Any, Any]", value).items()]
-    elif isinstance(value, list):
-        parts = [(str(index), part) for index, part in enumerate(cast("list[Any]", value))]
-    else:
-        return [] if value is None else [(name, value)]
-    return [pair for key, part in parts for pair in _flat(f"{name}.{key}" if name else key, part)]

@@ -58,7 +58,7 @@ class WeightsAndBiases:
         )
         self.told: dict[str, int] = memory.get("told", {})
         self.where = self._run.url or f"not logged in; send it with: wandb sync {Path(self._run.dir).parent}"
-        self._alarms: list[str] = []
+        self._sentences: list[str] = []
 
     def log(self, events: Sequence[Event]) -> None:
         """Hand the events to W&B's own process."""
@@ -72,8 +72,8 @@ class WeightsAndBiases:
             elif values:
                 self._run.log(values, step=event.step)
             if said := sentence(event):
-                self._alarms.append(f"step {event.step}: {said}")
-                self._run.summary["events"] = "\n".join(self._alarms)
+                self._sentences.append(f"step {event.step}: {said}")
+                self._run.summary["events"] = "\n".join(self._sentences)
             if event.kind == "alarm":
                 self._run.alert(title=f"{event.data['what']} after step {event.step}", text=said)
 

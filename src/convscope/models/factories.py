@@ -21,7 +21,7 @@ FORMS = "torchvision:NAME, timm:NAME, huggingface:PLACE or module:function"
 NAMED = "factories.json"
 """Where the factories are kept that the user has named, each with the folder in which its module lay."""
 
-MOST = 1000  # of them
+MOST_NAMED = 1000
 
 
 def call_factory(name: str, folder: Path | None = None) -> nn.Module | Network:
@@ -111,7 +111,7 @@ def _remember(name: str) -> None:
     before = _named()
     if before[-1:] == [entry]:
         return
-    kept = [*(each for each in before if each != entry), entry][-MOST:]
+    kept = [*(each for each in before if each != entry), entry][-MOST_NAMED:]
     with suppress(OSError):  # where it cannot be kept, it is asked for again
         _place().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         replace_file(_place(), to_json(kept))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from jaxtyping import Float
@@ -58,18 +57,14 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity()
         self.layer_aliases: dict[str, str] = {}
-        stages: OrderedDict[str, nn.Module] = OrderedDict()
         for number, (stage_width, stride) in enumerate(zip(widths, strides, strict=True), start=1):
             first = BasicBlock(width, stage_width, stride)
             rest = [BasicBlock(stage_width, stage_width, 1) for _ in range(blocks - 1)]
-            stages[f"layer{number}"] = nn.Sequential(first, *rest)
+            self.add_module(f"layer{number}", nn.Sequential(first, *rest))
             self.layer_aliases[f"conv{number + 1}"] = f"layer{number}"
             width = stage_width
-        for name, stage in stages.items():
-            self.add_module(name, stage)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(width, class_count)
-        self._stages = tuple(stages)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -77,7 +72,7 @@ class ResNet(nn.Module):
     def forward(self, x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N classes"]:
         """The logits (N, classes) for normalized images (N, 3, H, W)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (N, widths[0], H, W)
-        for stage in self._stages:
+        for stage in self.layer_aliases.values():
             x = self.get_submodule(stage)(x)
         return self.fc(self.avgpool(x).flatten(1))  # (N, classes)
 

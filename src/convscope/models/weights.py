@@ -85,15 +85,15 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str, k
     for name in sorted(own.keys() & weights.keys()):
         if own[name].is_floating_point() != weights[name].is_floating_point() or weights[name].is_complex():
             raise CheckpointError(
-                f"{name} is {weights[name].dtype} in {source} and {own[name].dtype} in the model; it is none"
+                f"{name} is {weights[name].dtype} in {source} and {own[name].dtype} in the model; allowed: numbers "
+                "of the same kind, such as any floating-point ones"
             )
-    if keep_head and all(name in weights and weights[name].shape == own[name].shape for name in own):
+    fitting = {name for name in own if name in weights and weights[name].shape == own[name].shape}
+    if keep_head and fitting == own.keys():
         model.load_state_dict({name: weights[name] for name in own})  # also where no head can be told
         return sorted(weights.keys() - own.keys())
     head = head_name(model) + "."
-    head_fits = keep_head and all(
-        name in weights and weights[name].shape == own[name].shape for name in own if name.startswith(head)
-    )
+    head_fits = keep_head and all(name in fitting for name in own if name.startswith(head))
     wanted = {name for name in own if head_fits or not name.startswith(head)}
     missing = sorted(name for name in wanted if name not in weights and not name.endswith("num_batches_tracked"))
     if missing:
@@ -101,13 +101,13 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], *, source: str, k
             f"{source} lacks {len(missing)} of the {len(own)} entries that the model has, first {missing[0]}; "
             "it is of another model: name that one with --model"
         )
-    for name in sorted(wanted & weights.keys()):
-        if weights[name].shape != own[name].shape:
-            raise CheckpointError(
-                f"{name} is {tuple(weights[name].shape)} in {source} and {tuple(own[name].shape)} in the model; "
-                "it is of another model: name that one with --model"
-            )
-    model.load_state_dict({name: weights[name] for name in wanted & weights.keys()}, strict=False)
+    if others := sorted((wanted & weights.keys()) - fitting):
+        name = others[0]
+        raise CheckpointError(
+            f"{name} is {tuple(weights[name].shape)} in {source} and {tuple(own[name].shape)} in the model; "
+            "it is of another model: name that one with --model"
+        )
+    model.load_state_dict({name: weights[name] for name in wanted & fitting}, strict=False)
     return sorted(weights.keys() - wanted)
 
 

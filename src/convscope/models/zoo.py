@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from convscope.models.huggingface import (
 from convscope.models.libraries import timm_feed, timm_model, torchvision_feed, torchvision_model
 from convscope.models.stages import name_stages
 from convscope.models.weights import head_classes, head_name, load_weights, read_weights, replace_head
-from convscope.types import Network
+from convscope.types import Network, Say, say_nothing
 
 PRETRAINED = "pretrained"
 """The word for the weights that a network's own library has for it."""
@@ -41,7 +41,7 @@ def zoo_network(
     std: tuple[float, ...] | None = None,
     class_names: tuple[str, ...] | None = None,
     seed: int = 0,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = say_nothing,
 ) -> Network:
     """The network that `name` stands for, fed as its source says, or as the keywords do.
 

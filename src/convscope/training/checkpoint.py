@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from convscope.durable import make_folder, refusal_told, sync_folder, to_json, w
 from convscope.errors import CheckpointError
 from convscope.training.folder import ONWARD
 from convscope.training.state import TrainingState, join_state, serialize
+from convscope.types import Say
 
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before in case the newest is damaged later."""
@@ -73,7 +74,7 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
     }
 
 
-def load_checkpoint(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint | None:
+def load_checkpoint(folder: Path, *, warn: Say) -> Checkpoint | None:
     """The newest whole checkpoint; None where there is none at all.
 
     A damaged one is named through `warn` and the one before it is taken. Raises CheckpointError when all are damaged.

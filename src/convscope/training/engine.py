@@ -7,13 +7,15 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convscope import __version__
 from convscope.errors import UsageError
 from convscope.ranks import ALONE, Ranks
 from convscope.training.shared_norm import SharedNorms
@@ -131,10 +133,6 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
 
 def describe_versions() -> dict[str, str]:
     """The versions that a run's numbers depend on."""
-    import numpy as np
-
-    from convscope import __version__
-
     return {
         "convscope": __version__,
         "python": sys.version.split()[0],
@@ -146,9 +144,6 @@ def describe_versions() -> dict[str, str]:
 def _processor() -> str:
     """The processor's name where Linux tells it, else what Python knows, with what torch uses of it."""
     name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convscope.durable import write_quickly
 from convscope.errors import UsageError
 from convscope.hooks import frozen_eval, layer_aliases, like_model, list_layers, observe_outputs
 from convscope.models.weights import head_name
 from convscope.training.evaluate import evaluation_batch
-from convscope.training.frames import FilmInfo, Frame, weights_path, write_frame, write_info, write_quickly
+from convscope.training.frames import FilmInfo, Frame, weights_path, write_frame, write_info
 from convscope.training.schedule import Span
+from convscope.training.state import serialize
 from convscope.types import Dataset, EventKind, Network
 
 FRAMES_A_PHASE = 32
@@ -201,16 +202,16 @@ def _spread_over_classes(labels: Tensor, count: int) -> Tensor:
     starts = sizes.cumsum(0) - sizes
     rank = torch.empty_like(labels)
     rank[order] = torch.arange(len(labels)) - starts[labels[order]]
-    return rank.argsort(stable=True)[:count] if count < len(labels) else rank.argsort(stable=True)
+    return rank.argsort(stable=True)[:count]
 
 
 def _half_precision(model: nn.Module) -> bytes:
     """The model's weights as safetensors: matrices and kernels in fp16, the rest, which is small, as it is."""
     halves = {
-        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous().cpu()
+        name: value.half() if value.is_floating_point() and value.ndim > 1 else value
         for name, value in model.state_dict().items()
     }
-    return safetensors.torch.save(halves)
+    return serialize(halves)
 
 
 def _small(values: Tensor) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
-from convscope.durable import refusal_told, replace_file, to_json
+from convscope.durable import as_file_name, refusal_told, replace_file, to_json
 from convscope.errors import BusyError, CheckpointError, UsageError
 from convscope.types import Event
 
@@ -34,8 +33,7 @@ KEYS = ("command", "started", "recipe", "dataset", "weights", "device", "precisi
 
 def new_run_path(dataset: str, recipe: str) -> Path:
     """A path under runs/ that is not taken: dataset, recipe and the time."""
-    stem = re.sub(r"[^\w.-]+", "-", f"{dataset}-{recipe}").strip("-.")
-    stem = f"{stem[:60]}-{datetime.now():%Y%m%d-%H%M%S}"
+    stem = f"{as_file_name(f'{dataset}-{recipe}')[:60]}-{datetime.now():%Y%m%d-%H%M%S}"
     path, number = RUNS / stem, 2
     while path.exists():
         path, number = RUNS / f"{stem}-{number}", number + 1

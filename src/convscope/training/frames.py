@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from convscope.durable import replace_file, to_json
+from convscope.durable import replace_file, to_json, write_quickly
 from convscope.errors import CheckpointError
 
 FOLDER = "film"
@@ -78,18 +77,6 @@ def write_frame(run: Path, frame: Frame) -> int:
     arrays |= {f"maps.{layer}": values for layer, values in frame.maps.items()}
     contiguous = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     return write_quickly(frame_path(run, frame.step), save(contiguous, {"layers": json.dumps(frame.layers)}))
-
-
-def write_quickly(path: Path, data: bytes) -> int:
-    """Put a file in place whole, without waiting for the disk: a frame that a power cut takes is not missed."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    return len(data)
 
 
 def read_frame(run: Path, step: int) -> Frame:

@@ -11,8 +11,8 @@ from convscope.hooks import frozen_eval
 from convscope.models import MODELS, build_model, seeded
 from convscope.models.weights import head_name, load_weights, read_weights
 from convscope.models.zoo import PRETRAINED, check_size, is_factory, library_feed, library_model
-from convscope.training.run import Run, Say, open_run
-from convscope.types import Dataset, Recipe
+from convscope.training.run import Run, open_run
+from convscope.types import Dataset, Recipe, Say
 
 
 def initial_model(

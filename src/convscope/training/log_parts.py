@@ -77,12 +77,8 @@ def parse_lines(lines: bytes, start: int) -> Part:
         try:
             rows = orjson.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]")
             found = _sort_out(rows, range(lines.count(b"\n")))
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-        ):  # some line is damaged, so each is looked at for itself
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # Some line is damaged, so each is looked at for itself.
             sound = list(read_events_of(lines))
             rows = [row for _, row in sound]
             found = _sort_out(rows, [number for number, _ in sound])

@@ -124,9 +124,7 @@ def train(
             inputs, labels = next(stream)  # (B, 3, H, W), (B,)
             rate = learning_rate(span, step)
             seed = int(random_bits(1, recipe.seed, step, STEP)[0] >> 1)
-            share = (
-                len(labels) / recipe.batch_size
-            )  # of several ranks' an image more or less where it does not divide
+            share = len(labels) / recipe.batch_size  # where ranks do not divide the batch, some have an image more
             loss, correct = update(
                 forward,
                 optimizer,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convscope.errors import UsageError
+from convscope.errors import UsageError, in_one_line
 from convscope.models.weights import freeze_all_but_head
 from convscope.training.batches import Batches
 from convscope.training.engine import Engine, place, training_forward
@@ -133,7 +133,7 @@ class Probe:
         try:
             loss, gradients = self._gradients(engine)
         except Exception as error:  # a backend may fail in ways of its own: then this machine does without it
-            return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            return in_one_line(error)
         return compare_gradients(loss, gradients, *exact, precision=engine.precision)
 
     def _gradients(self, engine: Engine) -> tuple[float, list[Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,8 @@ from convscope.errors import CheckpointError, DataError, UsageError
 from convscope.models.zoo import rebuild_model
 from convscope.training.checkpoint import Checkpoint, load_checkpoint, weights_sum
 from convscope.training.folder import find_run, read_config, read_events
-from convscope.training.recipe_values import flat_values
-from convscope.training.recipes import recipe_from_mapping
-from convscope.types import Dataset, Event, Network, Progress, Recipe, no_progress
-
-Say = Callable[[str], None]
-"""Says one line to the user."""
-
-
-def say_nothing(text: str) -> None:
-    """The Say of a caller that wants silence."""
+from convscope.training.recipe_values import flat_values, recipe_from_mapping
+from convscope.types import Dataset, Event, Network, Progress, Recipe, Say, no_progress
 
 
 @dataclass(frozen=True)

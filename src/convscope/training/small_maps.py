@@ -104,9 +104,8 @@ class _Unfolded(torch.autograd.Function):
     ) -> Tensor:
         up, left = padding
         padded = F.pad(inputs.permute(0, 2, 3, 1), (0, 0, left, left, up, up))  # (N, H', W', C)
-        kernels = weight.permute(0, 2, 3, 1)[:, *taps].to(
-            inputs.dtype
-        )  # (D, kh, kw, C), of the taps that meet something
+        # (D, kh, kw, C), of the taps that meet something
+        kernels = weight.permute(0, 2, 3, 1)[:, *taps].to(inputs.dtype)
         unfolded = padded.new_empty(len(inputs), *size, *kernels.shape[1:])  # (N, h, w, kh, kw, C)
         for row, column, met in _windows(padded, size, stride, taps):
             unfolded[:, :, :, row, column] = met

@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -31,11 +30,11 @@ from convscope.training.film import WEIGHTS_BYTES
 from convscope.training.folder import FORMAT, EventLog, check_free, create_run, lock_run, read_events
 from convscope.training.initial import initial_model
 from convscope.training.loop import train
-from convscope.training.recipes import recipe_from_mapping
-from convscope.training.run import Run, Say, load_into, say_nothing
-from convscope.training.state import TrainingState
+from convscope.training.recipe_values import recipe_from_mapping
+from convscope.training.run import Run, load_into
+from convscope.training.state import TrainingState, serialize
 from convscope.training.tune import choose_engine, engine_from_mapping
-from convscope.types import Dataset, Event, Recipe
+from convscope.types import Dataset, Event, Recipe, Say, say_nothing
 
 
 def start_run(
@@ -220,8 +219,7 @@ def _watch_disk(events: Iterator[Event], path: Path, model: nn.Module) -> Iterat
 
 def _sum(model: nn.Module) -> str:
     """The SHA-256 of a model's weights."""
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    return hashlib.sha256(safetensors.torch.save(weights)).hexdigest()
+    return hashlib.sha256(serialize(model.state_dict())).hexdigest()
 
 
 def _describe_dataset(dataset: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:

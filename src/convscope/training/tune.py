@@ -163,7 +163,7 @@ def _recall(path: Path, key: Mapping[str, Any], recipe: Recipe) -> Decision | No
             return None
         engine = engine_from_mapping(kept["decision"]["engine"])
         speeds = {str(name)[:80]: float(speed) for name, speed in kept["decision"]["images_per_second"].items()}
-        refused = {str(name)[:80]: str(why)[:200] for name, why in kept["decision"]["refused"].items()}
+        refused = {str(name)[:80]: str(why)[:300] for name, why in kept["decision"]["refused"].items()}
         if engine not in _allowed(recipe) or not all(0 < speed < 1e12 for speed in speeds.values()):
             return None
         return Decision(engine, "measured before", speeds, refused)
