@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from convscope.data.download import download
 from convscope.data.sources import SourceFailed, _SafeRedirects, check_source, open_source
-from convscope.errors import DataError
+from convscope.errors import DataError, ResourceError
 from tests.patience import PATIENCE, soon
 
 CONTENT = os.urandom(700_000)
@@ -158,12 +158,12 @@ def fetch(server, target, *paths, size=None, **options):
     download(sources, target=target, sha256=SHA256, size=size, timeout=PATIENCE, **options)
 
 
-def fails(server, target, *paths, message, **options):
-    with pytest.raises(DataError) as error:
+def fails(server, target, *paths, message, kind=DataError, **options):
+    with pytest.raises(kind) as error:
         fetch(server, target, *paths, **options)
     assert re.search(message, str(error.value)), str(error.value)
     assert "\n" not in str(error.value)
-    assert error.value.exit_code == 3
+    assert error.value.exit_code == kind.exit_code
     assert not target.exists()
 
 
@@ -325,13 +325,15 @@ def test_files_are_sources_too(server, target, tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_leaves_nothing(server, target, part):
     part.symlink_to("/dev/full")
-    fails(server, target, "whole", message="^no space left to download into .*; free some, or .* with --data-dir")
+    message = "^cannot download into .*: No space left on device; make room, or .* with --data-dir"
+    fails(server, target, "whole", message=message, kind=ResourceError)
     assert not part.is_symlink()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(server, tmp_path):
     (tmp_path / "file").write_text("")
-    fails(server, tmp_path / "file" / "photos.tar.gz", "whole", message="^cannot write into .*: ")
+    target = tmp_path / "file" / "photos.tar.gz"
+    fails(server, target, "whole", message="^cannot download into .*: ", kind=ResourceError)
 
 
 def test_a_second_download_waits_for_the_first(server, target):

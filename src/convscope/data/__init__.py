@@ -47,8 +47,8 @@ def load_dataset(
 
     `folder:PATH` reads the class folders at PATH and `shards:FOLDER` the tar shards in FOLDER. `seed` matters where
     a dataset is split by it; the others ignore it. Raises UsageError for an unknown name or an
-    option that the dataset does not take, and DataError for images, labels, archives or downloads that cannot
-    be used.
+    option that the dataset does not take, DataError for images, labels, archives or downloads that cannot be used,
+    and ResourceError where the disk refuses what is downloaded.
 
     >>> load_dataset("digits").train.images.shape
     (1437, 3, 32, 32)

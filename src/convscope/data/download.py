@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,8 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from convscope.data.sources import Opened, SourceFailed, check_source, open_source
-from convscope.durable import move_synced
-from convscope.errors import DataError
+from convscope.durable import file_sha256, move_synced
+from convscope.errors import DataError, ResourceError
 from convscope.types import Progress, no_progress
 
 CAP = 500_000_000  # bytes, where the size is not known
@@ -39,8 +38,8 @@ def download(
 
     What arrived before a cut stays beside the target as `.part` and is continued, also by the next call.
     `timeout` is in seconds, for connecting and for each silence. Raises DataError when no source gave the
-    right bytes, a source is neither https nor a file, or the disk is full; then there is nothing new at
-    `target`.
+    right bytes or one is neither https nor a file, and ResourceError when the disk refuses; then there is nothing
+    new at `target`.
     """
     for source in sources:
         check_source(source)
@@ -49,7 +48,7 @@ def download(
     with _disk_errors(part):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target, progress):
-            if target.exists() and _sha256(target) == sha256:
+            if target.exists() and file_sha256(target) == sha256:
                 return
             for source in sources:
                 try:
@@ -74,7 +73,7 @@ def _fetch_right(source: str, part: Path, sha256: str, size: int | None, progres
     while True:
         continued = _bytes(part) > 0
         _fetch(source, part, size, progress, timeout)
-        found = _sha256(part)
+        found = file_sha256(part)
         if found == sha256:
             return
         part.unlink()
@@ -123,11 +122,6 @@ def _bytes(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextmanager
 def _locked(target: Path, progress: Progress) -> Generator[None]:
     """One process at a time: two that write one `.part` would spoil it for both."""
@@ -145,12 +139,13 @@ def _locked(target: Path, progress: Progress) -> Generator[None]:
 
 @contextmanager
 def _disk_errors(part: Path) -> Generator[None]:
+    """Within it, a disk that refuses is a ResourceError; of a full one, what has arrived is given back."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             part.unlink(missing_ok=True)
-            raise DataError(
-                f"no space left to download into {part.parent}; free some, or name the file elsewhere with --data-dir"
-            ) from error
-        raise DataError(f"cannot write into {part.parent}: {error.strerror or error}") from error
+        raise ResourceError(
+            f"cannot download into {part.parent}: {error.strerror or error}; make room, or name the file elsewhere "
+            "with --data-dir"
+        ) from error
