@@ -3,12 +3,17 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 from tests import typechecker
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a thread each, or they wait for one another
     os.environ["OMP_NUM_THREADS"] = "1"
+
+# An example may take as long as it takes.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 HOUSES = (
     "batched_backward",
@@ -25,6 +30,28 @@ HOUSES = (
     "web",
 )
 install_import_hook([f"convscope.{house}" for house in HOUSES], f"{typechecker.__name__}.check")
+
+
+LONGEST = (
+    "test_dashboard_page.py",
+    "test_faults.py",
+    "test_cli.py",
+    "test_page_pictures.py",
+    "test_killed.py",
+    "test_ranks.py",
+    "test_report.py",
+    "test_methods.py",
+    "test_other_networks.py",
+    "test_explorer_hands.py",
+    "test_notebooks.py",
+    "test_doc_blocks.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process waits for one of them at the end."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,11 +1,9 @@
-"""What four ranks come to, each in a process of its own that torchrun starts; the leader writes it down.
-
-Run as: torchrun --nproc-per-node N -m tests.ranks_together FOLDER
-"""
+"""What ranks come to, each in a process of its own; each writes it down."""
 
 import copy
 import dataclasses
-import sys
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -107,6 +105,8 @@ def everything(ranks: Ranks):
     }
 
 
-if __name__ == "__main__":
+def write_everything(environment: Mapping[str, str], folder: Path) -> None:
+    """Be the rank that the environment says."""
+    os.environ.update(environment)
     with join_ranks() as joined:
-        torch.save(everything(joined), Path(sys.argv[1]) / f"rank-{joined.rank}.pt")
+        torch.save(everything(joined), folder / f"rank-{joined.rank}.pt")

@@ -18,19 +18,30 @@ from convscope import rank_watch
 from convscope.errors import RankLost
 from convscope.rank_watch import RankWatch
 from convscope.ranks import ALONE, Ranks
+from tests.faults.harness import CONTEXT, start_server
+from tests.faults.lost_ranks import meeting
 from tests.patience import PATIENCE, soon
-from tests.ranks_together import everything
+from tests.ranks_together import everything, write_everything
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+def meeting_place() -> dist.TCPStore:
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 @pytest.fixture(scope="module")
 def by_four(tmp_path_factory):
     """What each of four ranks came to."""
-    folder = tmp_path_factory.mktemp("ranks")
-    command = [*TORCHRUN, "4", "-m", "tests.ranks_together", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment())
-    assert done.returncode == 0, done.stderr
+    folder, store = tmp_path_factory.mktemp("ranks"), meeting_place()
+    given = [(meeting(rank, 4, store.port), folder) for rank in range(4)]
+    processes = [CONTEXT.Process(target=write_everything, args=each) for each in given]
+    start_server()
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
     return [torch.load(folder / f"rank-{rank}.pt") for rank in range(4)]
 
 
@@ -102,7 +113,7 @@ class Pair:
 
     def __init__(self, ended: list[int]) -> None:
         self.ended = ended
-        self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self.store = meeting_place()
         self.watches: list[RankWatch] = []
         self.now = 0.0
 

@@ -15,20 +15,9 @@ from convscope.errors import DataError
 from convscope.exports.run_archive import unpack_run
 from tests.faults.harness import complaints
 from tests.faults.hostile_archives import KINDS, NAMES, Member, header, raw, sparse, tar
+from tests.web import served
 
-CONFIG: dict[str, Any] = {
-    "format": 1,
-    "command": "convscope train digits",
-    "started": "2026-03-01T10:00:00+00:00",
-    "recipe": {"name": "small"},
-    "dataset": {"name": "digits", "options": {"data_dir": None}},
-    "weights": None,
-    "device": "cpu",
-    "precision": "fp32",
-    "versions": {},
-    "machine": {},
-    "report": False,
-}
+CONFIG: dict[str, Any] = {**served.CONFIG, "dataset": {"name": "digits", "options": {"data_dir": None}}}
 FILES = {"events.jsonl": b"", "film/film.json": b"{}", "run.json": json.dumps(CONFIG).encode()}
 
 

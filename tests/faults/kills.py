@@ -23,14 +23,21 @@ class Whole(NamedTuple):
     log: list[dict[str, Any]]
 
 
+WHOLES: dict[str, Whole] = {}
+"""By recipe; all faults are held against the same."""
+
+
 def left_alone(folder: Path, recipe: str) -> Whole:
-    """Train without a fault, and note what was done to files."""
-    run, notes = folder / f"whole-{recipe}", folder / f"whole-{recipe}.operations"
-    ended = train(recipe, run, faults=[Disk(str(run), notes=str(notes))])
-    assert ended.code == 0, ended
-    began = time.monotonic()
-    assert train(recipe, folder / f"timed-{recipe}").code == 0
-    return Whole(traces(run), time.monotonic() - began, notes.read_text().splitlines(), whole_lines(run))
+    """Train without a fault, and note what was done to files; once for each recipe."""
+    if recipe not in WHOLES:
+        run, notes = folder / f"whole-{recipe}", folder / f"whole-{recipe}.operations"
+        ended = train(recipe, run, faults=[Disk(str(run), notes=str(notes))])
+        assert ended.code == 0, ended
+        began = time.monotonic()
+        assert train(recipe, folder / f"timed-{recipe}").code == 0
+        operations = notes.read_text().splitlines()
+        WHOLES[recipe] = Whole(traces(run), time.monotonic() - began, operations, whole_lines(run))
+    return WHOLES[recipe]
 
 
 def in_a_save(operation: str) -> bool:

@@ -43,6 +43,19 @@ class Impatience:
         rank_watch.SILENT_SECONDS = 0.5
 
 
+def meeting(rank: int, count: int, port: int) -> dict[str, str]:
+    """What torchrun tells a rank: which of how many it is, and where they meet."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+
+
 class Pair:
     """Two ranks that train a run, with the meeting place that torchrun would give them."""
 
@@ -53,15 +66,7 @@ class Pair:
                 training(recipe, run),
                 run.with_name(f"{run.name}-{rank}"),
                 faults=faults,
-                environment={
-                    "RANK": str(rank),
-                    "LOCAL_RANK": str(rank),
-                    "WORLD_SIZE": "2",
-                    "MASTER_ADDR": "127.0.0.1",
-                    "MASTER_PORT": str(self._store.port),
-                    "TORCHELASTIC_USE_AGENT_STORE": "True",
-                    "TORCHELASTIC_RESTART_COUNT": "0",
-                },
+                environment=meeting(rank, 2, self._store.port),
             )
             for rank in (0, 1)
         ]

@@ -10,10 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from convscope.web import guard
+
 if TYPE_CHECKING:
     from tests.web.browsed import Watched
 
 FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the secret that servers have in tests, which is not the user's."""
+    folder = tmp_path_factory.mktemp("secret")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -14,19 +13,10 @@ import psutil
 import pytest
 
 from convscope.errors import UsageError
-from convscope.web import guard
 from convscope.web.dashboard.routes import Dashboard
 from convscope.web.place import HOME, find_place
 from convscope.web.server import serve
 from tests.patience import PATIENCE
-
-
-@pytest.fixture(autouse=True, scope="module")
-def own_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
-        yield
 
 
 @pytest.mark.parametrize("host", [None, "localhost", "LOCALHOST"])

@@ -20,7 +20,6 @@ from PIL import Image
 
 from convscope.training.frames import FilmInfo, Frame, frame_path, write_frame, write_info
 from convscope.types import Event
-from convscope.web import guard
 from convscope.web.dashboard import live
 from convscope.web.dashboard.routes import Dashboard
 from convscope.web.dashboard.run_list import run_id
@@ -39,12 +38,6 @@ from tests.web.served import (
     train_event,
     write_run,
 )
-
-
-@pytest.fixture(autouse=True)
-def own_secret(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    folder = tmp_path_factory.mktemp("state")
-    monkeypatch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
 
 
 @pytest.fixture(autouse=True)
@@ -375,7 +368,7 @@ def test_the_film_is_told_and_drawn(client: httpx.Client, folder: Path):
         np.arange(48, 96, dtype=np.uint8).reshape(3, 4, 4).transpose(1, 2, 0).tolist()
     )
     assert client.get(f"{address}/probes/2.png").json()["error"].endswith("allowed: 0 to 1")
-    assert client.get("/api/runs").json()["runs"][0]["has_film"] is True
+    assert soon(lambda: client.get("/api/runs").json()["runs"][0]["has_film"]) is True
 
 
 def test_a_damaged_film_is_said(client: httpx.Client, folder: Path):

@@ -86,7 +86,7 @@ def test_a_torn_last_line_waits_for_its_end(tmp_path: Path):
     assert log.damaged == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(0, 3000), max_size=8))
 def test_wherever_it_is_looked_at_while_it_is_written_the_columns_are_the_same(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]

@@ -1,4 +1,4 @@
-"""What the tests of the explorer share: a secret of their own, quick patterns, and a page in the browser."""
+"""What the tests of the explorer share: quick patterns, and a page in the browser."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ from typing import Any
 
 import pytest
 
-from convscope.web import guard
 from tests.patience import PATIENCE
-
-
-@pytest.fixture(autouse=True, scope="session")
-def own_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The secret of the servers that tests start, which is not the user's."""
-    folder = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "user_state_dir", lambda *_, **__: str(folder))
-        yield
 
 
 @pytest.fixture(scope="module")
