@@ -46,7 +46,7 @@ def addresses(dashboard: Dashboard) -> list[str]:
     routes = dashboard.app.routes
     assert all(isinstance(route, Route) for route in routes)
     key = run_id(dashboard.live.runs.folder / "one")
-    values = {"{name:path}": "plotly.js", "{run}": key, "{step:int}": "0", "{number:int}": "0"}
+    values = {"{name:path}": "plotly.js", "{run}": key, "{step:number}": "0", "{number:number}": "0"}
     found: list[str] = []
     for route in routes:
         path = route.path  # pyright: ignore
