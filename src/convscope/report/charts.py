@@ -58,6 +58,7 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 160,
 }
 WIDTH = 7.0  # inches
+MOST_LABELS = 100  # of more classes the names along a confusion matrix could not be read
 
 
 @contextmanager
@@ -143,10 +144,6 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
         )
         axes.tick_params(length=0)
     return figure
-
-
-MOST_LABELS = 100
-"""Of more classes than this the names along a confusion matrix could not be read."""
 
 
 def class_accuracy(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:

@@ -7,10 +7,9 @@ from statistics import fmean
 from typing import Any
 
 from convscope.report.contenders import Contender
-from convscope.report.page import duration, percent
+from convscope.report.page import duration, listed, percent
 from convscope.report.standings import Reach, Standing
-
-RISEN = 1.1  # times its lowest, from which on a test loss is called risen
+from convscope.report.training_words import has_risen, mistakes_of
 
 
 def seeds_said(standings: Sequence[Standing]) -> str:
@@ -42,10 +41,11 @@ def curves_said(contenders: Sequence[Contender]) -> str:
             f"lowest, {_mean(least, 'test_loss'):.3g}, after epoch {_mean(least, 'epoch'):.3g} and ended at "
             f"{_mean(last, 'test_loss'):.3g}."
         )
-        if _mean(last, "test_loss") > RISEN * _mean(least, "test_loss"):
+        mistakes = fmean(mistakes_of(data) for data in least)
+        if has_risen(_mean(least, "test_loss"), _mean(last, "test_loss"), mistakes):
             risen.append(contender.name)
     if risen:
-        texts.append(f"A test loss that rises, as that of {_listed(risen)}, tells of growing sure of mistakes.")
+        texts.append(f"A test loss that rises, as that of {listed(risen)}, tells of growing sure of mistakes.")
     return " ".join(texts)
 
 
@@ -68,18 +68,9 @@ def costs_said(levels: Mapping[float, Sequence[Reach]], names: Sequence[str]) ->
     highest = max(levels)
     alone = [name for each, name in zip(levels[highest], names, strict=True) if each.epoch is not None]
     if alone and len(alone) < len(names):
-        texts.append(f"Only {_listed(alone)} reached {percent(highest)}.")
+        texts.append(f"Only {listed(alone)} reached {percent(highest)}.")
     return " ".join(texts)
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float:
     return fmean(float(row[key]) for row in rows)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names in words.
-
-    >>> _listed(["a"]), _listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])

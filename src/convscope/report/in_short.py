@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from convscope.hooks import layer_aliases
-from convscope.report.measured import middle
+from convscope.report.measured import MOST, ahead_of_random, middle
 from convscope.report.page import duration, percent, settings, spoken
-from convscope.report.training_words import began_said
+from convscope.report.training_words import began_said, has_risen, mistakes_of
 from convscope.types import Event, Network, Picture
 
 NEAR = 0.01  # of the best test accuracy, from which on a training has brought next to nothing
-RISEN = 1.1  # times its lowest, from which on a test loss is called risen
 KNOWN = 0.03  # more of the training images than of new ones, from which on that is memory
 
 Numbers = Mapping[str, Any]
@@ -117,10 +116,13 @@ def _course(known: Sequence[Numbers]) -> str:
         text += ", and the last evaluation was the best."
     else:
         text += f"; the best was {percent(best)} after epoch {known[accuracies.index(best)]['epoch']:.3g}."
-    if len(losses) == len(known) and losses[-1] > RISEN * min(losses):
+    if len(losses) < len(known):
+        return text
+    lowest = known[losses.index(min(losses))]
+    if has_risen(min(losses), losses[-1], mistakes_of(lowest)):
         text += (
-            f" Test loss was lowest, {min(losses):.3g}, after epoch {known[losses.index(min(losses))]['epoch']:.3g} "
-            f"and rose to {losses[-1]:.3g}: since then the network has grown surer of its mistakes."
+            f" Test loss was lowest, {min(losses):.3g}, after epoch {lowest['epoch']:.3g} and rose to "
+            f"{losses[-1]:.3g}: since then the network has grown surer of its mistakes."
         )
     return text
 
@@ -148,7 +150,7 @@ def _insides(pictures: Sequence[Picture], aliases: Mapping[str, str]) -> list[st
     tops = _of(pictures, "top-images")
     if len(tops) > 1:
         shares = [each.numbers["commonest_class_share"] for each in (tops[0], tops[-1])]
-        early, late = (sum(share >= 0.6 for share in each) for each in shares)
+        early, late = (sum(share >= MOST for share in each) for each in shares)
         text = (
             f"Of the channels looked at, {early} of {len(shares[0])} in {_layer(tops[0], aliases)} and {late} of "
             f"{len(shares[1])} in {_layer(tops[-1], aliases)} have one class in most of the images that "
@@ -177,9 +179,8 @@ def _proves(pictures: Sequence[Picture], aliases: Mapping[str, str]) -> str:
             held.append(f"patterns of {_layer(each, aliases)} excite their channels {further} untrained ones do")
     for each in _of(pictures, "reconstruct"):
         if "random_likeness" in each.numbers:
-            pairs = list(zip(each.numbers["likeness"], each.numbers["random_likeness"], strict=True))
-            ahead = sum(learned > random + 0.05 for learned, random in pairs)
-            held.append(f"reconstructions keep more of the images at {ahead} of {len(pairs)} depths")
+            ahead, depths = ahead_of_random(each.numbers), len(each.numbers["likeness"])
+            held.append(f"reconstructions keep more of the images at {ahead} of {depths} depths")
     for each in _of(pictures, "attribute"):
         pairs = list(zip(each.numbers["logit_without_top"], each.numbers["logit_without_elsewhere"], strict=True))
         found = sum(top < elsewhere for top, elsewhere in pairs)

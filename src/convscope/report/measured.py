@@ -10,6 +10,8 @@ from convscope.types import Picture
 
 ALIKE = 0.5  # similarity to random weights from which a picture is called a poor witness
 AGREE = 0.95  # of two random starts, from which a pattern is the channel's
+MOST = 0.6  # the share of a channel's top images from which it is called most of them
+AHEAD = 0.05  # by so much a likeness exceeds that of random weights that is called more
 
 Numbers = Mapping[str, Any]
 
@@ -118,11 +120,11 @@ def _beside_random(numbers: Numbers, _: Picture) -> str:
 def _top_images(numbers: Numbers, _: Picture) -> str:
     channels, selective = numbers["channels"], numbers["selectivity"]
     best = selective.index(max(selective))
-    common = [share >= 0.6 for share in numbers["commonest_class_share"]]
+    common = sum(share >= MOST for share in numbers["commonest_class_share"])
     most = numbers["share_of_zeros"][best]
     text = (
-        f"{_verb(sum(common), len(channels), 'channel has', 'channels have')} the same class in most of their top "
-        f"images. Most selective is channel {channels[best]}, for “{numbers['selective_class'][best]}” "
+        f"{common or 'None'} of {len(channels)} channels {'has' if common == 1 else 'have'} the same class in most "
+        f"of their top images. Most selective is channel {channels[best]}, for “{numbers['selective_class'][best]}” "
         f"(selectivity {selective[best]:.2f} of 1); it is silent at {100 * most:.0f} % of all positions."
     )
     if max(selective) < 1 / 3:
@@ -136,8 +138,7 @@ def _top_images(numbers: Numbers, _: Picture) -> str:
 
 def _reconstructions(numbers: Numbers, _: Picture) -> str:
     if "random_likeness" in numbers:
-        pairs = zip(numbers["likeness"], numbers["random_likeness"], strict=True)
-        ahead = sum(learned > random + 0.05 for learned, random in pairs)
+        ahead = ahead_of_random(numbers)
         return (
             f"Here {ahead} of {len(numbers['likeness'])} depths give back more of the images than random weights do."
         ) + (
@@ -225,6 +226,12 @@ def _controlled(similarities: Sequence[float], names: Sequence[str] = ()) -> str
     )
 
 
+def ahead_of_random(numbers: Numbers) -> int:
+    """At how many depths what goes back from all channels keeps more of the images than with random weights."""
+    pairs = zip(numbers["likeness"], numbers["random_likeness"], strict=True)
+    return sum(learned > random + AHEAD for learned, random in pairs)
+
+
 def middle(values: Sequence[float | None]) -> float | None:
     """The median of what is known, if that is at least half."""
     known = [each for each in values if each is not None]
@@ -242,12 +249,6 @@ def _are(count: int, what: str) -> str:
 
 def _of(count: int, total: int, what: str) -> str:
     return f"{count or 'none'} of {total} {what}s {'is' if count <= 1 else 'are'}"
-
-
-def _verb(count: int, total: int, one: str, many: str) -> str:
-    """`count` of `total`, and what they have."""
-    noun, _, verb = many.partition(" ")
-    return f"{count or 'None'} of {total} {noun} {one.split()[1] if count == 1 else verb}"
 
 
 WORDS: dict[str, Callable[[Numbers, Picture], str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -105,6 +105,7 @@ def environment() -> Environment:
         "phase_settings": phase_settings,
         "of_image": _of_image,
         "spoken": spoken,
+        "listed": listed,
     }
     environment.filters.update(filters)
     return environment
@@ -134,6 +135,15 @@ def _of_image(name: str) -> str:
     """The same in words."""
     number = image_number(name)
     return f", image {number}" if number else ""
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a list that is read out.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
 
 
 def percent(share: float, digits: int = 1) -> str:

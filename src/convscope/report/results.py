@@ -18,6 +18,9 @@ from convscope.types import Dataset, Event, Network
 SURE = 0.9
 """A probability from which on an answer is called sure."""
 
+Z = 1.959964
+"""So many deviations to both sides lie 95 % of a normal distribution."""
+
 
 class Predictions(NamedTuple):
     """What the network says of every test image, in order."""
@@ -130,9 +133,8 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     >>> tuple(round(bound, 3) for bound in wilson_interval(869, 1000))
     (0.847, 0.889)
     """
-    z = 1.959964
-    middle = (right + z * z / 2) / (total + z * z)
-    half = z / (total + z * z) * math.sqrt(right * (total - right) / total + z * z / 4)
+    middle = (right + Z * Z / 2) / (total + Z * Z)
+    half = Z / (total + Z * Z) * math.sqrt(right * (total - right) / total + Z * Z / 4)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

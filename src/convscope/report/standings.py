@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.report.contenders import Contender
+from convscope.report.results import Z
 from convscope.types import Event
 
 FIGURES = ("test_accuracy", "train_accuracy", "test_loss", "train_loss")
-Z = 1.959964  # 95 % of a normal distribution lie within so many deviations
 
 
 class Final(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import sqrt
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,6 +16,28 @@ from convscope.report.page import percent
 from convscope.report.results import SURE, wilson_interval
 from convscope.training.frames import Frame
 from convscope.types import Event
+
+
+def has_risen(lowest: float, last: float, mistakes: float) -> bool:
+    """Whether a test loss has risen by more than as many other test images might have moved it.
+
+    What a network gets wrong makes up most of its loss, so that a loss is about as uncertain as the number of
+    `mistakes`, by 1/√mistakes of itself; it has risen where it ends more than twice that above its lowest.
+
+    >>> has_risen(0.145, 0.161, mistakes=5), has_risen(0.145, 0.161, mistakes=500)
+    (False, True)
+    """
+    return last > lowest * (1 + 2 / sqrt(max(1, mistakes)))
+
+
+def mistakes_of(evaluation: Mapping[str, Any]) -> int:
+    """How many test images an evaluation's confusion matrix has beside its diagonal; 0 where there is none.
+
+    >>> mistakes_of({"confusion": [[8, 2], [1, 9]]}), mistakes_of({})
+    (3, 0)
+    """
+    matrix = np.asarray(evaluation.get("confusion", [[0]]))
+    return int(matrix.sum() - matrix.trace())
 
 
 def began_said(config: Mapping[str, Any]) -> str:

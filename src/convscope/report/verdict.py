@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from convscope.report.contenders import Contender, share_test_images
-from convscope.report.page import percent
-from convscope.report.standings import Standing, Z
+from convscope.report.page import listed, percent
+from convscope.report.results import Z
+from convscope.report.standings import Standing
 
 
 def answer(
@@ -44,13 +45,11 @@ def answer(
     elif len(even) == len(others):
         first = f"No clear winner: {best.name} ends highest, with {accuracy}, but by no more than chance."
     else:
-        together = " and ".join(each.name for each in (best, *even))
+        together = listed([each.name for each in (best, *even)])
         first = f"{together} end best, without a clear difference: the highest is {best.name}, with {accuracy}."
     single = [each.name for each in ranked if len(each.values("test_accuracy")) == 1]
     closing = (
-        [f"How much another seed would change is not known of {' and '.join(single)}: --seeds 3 tells."]
-        if single
-        else []
+        [f"How much another seed would change is not known of {listed(single)}: --seeds 3 tells."] if single else []
     )
     return [first, *(verdict.words for verdict in verdicts), *closing, *unfinished]
 
