@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -58,20 +59,9 @@ def webp_bytes(images: Sequence[np.ndarray], *, frames_per_second: float, hold: 
     """
     exif = Image.Exif()
     exif[0x010E] = about
-    first, *others = (Image.fromarray(image) for image in images)
-    file = io.BytesIO()
-    first.save(
-        file,
-        "WEBP",
-        save_all=True,
-        append_images=others,
-        duration=_durations(len(images), frames_per_second, hold),
-        loop=0,
-        lossless=True,
-        method=4,
-        exif=exif,
-    )
-    return file.getvalue()
+    pages = [Image.fromarray(image) for image in images]
+    durations = _durations(len(pages), frames_per_second, hold)
+    return _encode(pages, "WEBP", durations, lossless=True, method=4, exif=exif)
 
 
 def gif_bytes(images: Sequence[np.ndarray], *, frames_per_second: float, hold: float, about: str = "") -> bytes:
@@ -80,17 +70,14 @@ def gif_bytes(images: Sequence[np.ndarray], *, frames_per_second: float, hold: f
     >>> gif_bytes([np.zeros((4, 4, 3), np.uint8)] * 2, frames_per_second=8, hold=2)[:6]
     b'GIF89a'
     """
-    first, *others = (Image.fromarray(image).quantize(256, dither=Image.Dither.NONE) for image in images)
+    pages = [Image.fromarray(image).quantize(256, dither=Image.Dither.NONE) for image in images]
+    return _encode(pages, "GIF", _durations(len(pages), frames_per_second, hold), comment=about.encode())
+
+
+def _encode(pages: Sequence[Image.Image], kind: str, durations: list[int], **options: Any) -> bytes:
+    """The pages as a file of that kind that repeats."""
     file = io.BytesIO()
-    first.save(
-        file,
-        "GIF",
-        save_all=True,
-        append_images=others,
-        duration=_durations(len(images), frames_per_second, hold),
-        loop=0,
-        comment=about.encode(),
-    )
+    pages[0].save(file, kind, save_all=True, append_images=pages[1:], duration=durations, loop=0, **options)
     return file.getvalue()
 
 

@@ -145,9 +145,9 @@ def draw_sheets(
 ) -> list[np.ndarray]:
     """The panels of each step as an image (H, W, 3) uint8, with the training's time line below."""
     images: list[np.ndarray] = []
+    taken = [step / story.last for step in panels]
+    spans = [Span(*span) for span in story.spans()]
     for number, (step, shown) in enumerate(panels.items()):
-        taken = [each / story.last for each in panels]
-        spans = [Span(*span) for span in story.spans()]
         images.append(draw_sheet(shown, story.words(step), now=step / story.last, spans=spans, taken=taken))
         progress("drawing the film", number + 1, len(panels))
     return images
