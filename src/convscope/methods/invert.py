@@ -70,7 +70,10 @@ def invert(
     >>> picture.values.shape, picture.numbers["distance"] < picture.numbers["distance_at_start"]
     ((2, 3, 16, 16), True)
     """
-    _check(prior, steps, strength, seed)
+    if prior not in PRIORS:
+        raise UsageError(f'no prior "{prior}"; allowed: {", ".join(PRIORS)}')
+    check_at_least(1, steps=steps)
+    check_at_least(0, strength=strength, seed=seed)
     names = {layer: resolve_layer(network.model, layer, model_name=network.name)}
 
     def picture_of(one: Network) -> Picture:
@@ -99,15 +102,13 @@ def invert_layers(
     image: Tensor,
     dataset: Dataset | None = None,
     *,
-    prior: Prior = "fourier",
     steps: int = 300,
-    strength: float = 1.0,
-    seed: int = 0,
     progress: Progress = no_progress,
 ) -> Picture:
-    """The image, then its inversion from each of several layers, shallow to deep as they are given; see `invert`.
+    """The image, then its inversion from each of several layers, shallow to deep as they are given.
 
-    Each list in the numbers has an entry for each layer. Ctrl-C gives the inversions so far.
+    All other knobs have the values that `invert` gives them. Each list in the numbers has an entry for each layer.
+    Ctrl-C gives the inversions so far.
 
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 5), nn.ReLU(), nn.Conv2d(8, 4, 3))
@@ -115,30 +116,13 @@ def invert_layers(
     >>> invert_layers(network, ["0", "2"], torch.rand(3, 16, 16), steps=2).captions[0]
     'image'
     """
-    _check(prior, steps, strength, seed)
+    check_at_least(1, steps=steps)
     names = {layer: resolve_layer(network.model, layer, model_name=network.name) for layer in layers}
     if not names:
         raise UsageError("no layer is named; list them: convscope layers RUN")
     return _inverted(
-        network,
-        names,
-        image,
-        dataset,
-        None,
-        prior=prior,
-        steps=steps,
-        strength=strength,
-        seed=seed,
-        progress=progress,
+        network, names, image, dataset, None, prior="fourier", steps=steps, strength=1.0, seed=0, progress=progress
     )
-
-
-def _check(prior: str, steps: int, strength: float, seed: int) -> None:
-    """Raise UsageError for a knob that is not allowed."""
-    if prior not in PRIORS:
-        raise UsageError(f'no prior "{prior}"; allowed: {", ".join(PRIORS)}')
-    check_at_least(1, steps=steps)
-    check_at_least(0, strength=strength, seed=seed)
 
 
 def _inverted(

@@ -18,6 +18,8 @@ from convscope.types import Network
 Channels = SupportsIndex | str | Sequence[SupportsIndex] | None
 """One channel, several, "all", or a class's name where the layer is the head; None is the method's own choice."""
 
+CHANNELS_FIRST = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d)
+
 
 def one_image(network: Network, image: Tensor) -> Float[Tensor, "1 C H W"]:
     """The image as a batch of one, in main memory or wherever it was.
@@ -152,9 +154,6 @@ def as_maps(module: nn.Module, output: Tensor, *, layer: str, image_size: Sequen
         return output.movedim(-1, 1)
     first, last = (_is_reduced(sides, image_size) for sides in (output.shape[2:], output.shape[1:3]))
     return output.movedim(-1, 1) if last and not first else output
-
-
-CHANNELS_FIRST = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d)
 
 
 def _is_reduced(sides: Sequence[int], image_size: Sequence[int]) -> bool:

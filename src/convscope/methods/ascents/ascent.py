@@ -52,12 +52,10 @@ def ascend(
 ) -> Climb:
     """The canvas's images after a step of Adam for each of the `moves`, and those at the steps to `keep`.
 
-    `reach` is what the learning rates of 64 or more steps sum to; see REACH.
-    The objective sees the layer's maps before their ReLU, so that a silent channel has a gradient too, or what
-    `respond` gives instead. The sum
-    over images is raised, and no image sees another's. An interruption (Ctrl-C) ends the climb where it is.
-    After Erhan et al. 2009 (Université de Montréal, report 1341), section 3.1; Adam as in Olah et al. 2017
-    (doi:10.23915/distill.00007).
+    `reach` is what the learning rates of 64 or more steps sum to; see REACH. The objective sees the layer's maps
+    before their ReLU, so that a silent channel has a gradient too, or what `respond` gives instead. The sum over
+    images is raised, and no image sees another's. Ctrl-C ends the climb where it is. After Erhan et al. 2009
+    (Université de Montréal, report 1341), section 3.1; Adam as in Olah et al. 2017 (doi:10.23915/distill.00007).
 
     >>> from torch import nn
     >>> from convscope.methods.ascents.canvas import canvas_from

@@ -25,9 +25,7 @@ class ImageStatistics:
 
     mean: Tensor  # (C,) in [0, 1]
     colours: Tensor  # (C, C): independent planes of unit variance, times this, have the images' colour covariance
-    spectrum: (
-        Tensor  # (C, H, W // 2 + 1): mean amplitude of each such plane's rfft2; its mean square over (H, W) is 1
-    )
+    spectrum: Tensor  # (C, H, W // 2 + 1): mean amplitude of each plane's rfft2; its mean square over (H, W) is 1
     size: tuple[int, int]  # (H, W)
 
     def resized(self, size: tuple[int, int]) -> ImageStatistics:

@@ -26,7 +26,7 @@ from convscope.methods.needs import (
 )
 from convscope.methods.removals.removal import logits_with_all, logits_without, record_prefix, removal_place
 from convscope.methods.removals.replay import layers_until
-from convscope.methods.surveys.survey import Half, check_images, half_of
+from convscope.methods.surveys.survey import check_images
 from convscope.types import Dataset, Network, Progress, Split, no_progress
 
 Removal = Literal["zero", "mean"]
@@ -68,12 +68,11 @@ def ablate(
     *,
     rule: Removal = "zero",
     count: int = 1000,
-    split: Half = "test",
     progress: Progress = no_progress,
 ) -> Ablation:
     """What removing each channel of a layer, one at a time, does to each class's accuracy and to the loss.
 
-    By default of all channels, over `count` images spaced evenly over the split, or all where there are fewer. A
+    By default of all channels, over `count` test images, evenly spaced, or all where there are fewer. A
     removed channel is zero at all positions, or, under the rule "mean", its mean over those images and positions,
     which takes away what it tells and leaves the layer's usual level. A convolution's channel is removed behind
     the batch norm that directly follows it, since zero before it would not be nothing. What comes before the layer
@@ -81,7 +80,7 @@ def ablate(
     Ctrl-C is passed on: part of the images would not be those that it says.
 
     Ablation is that of Morcos et al. 2018 (arXiv:1803.06959), section 2.3. Raises UsageError without a dataset, for
-    an unknown layer, channel, rule or split, a layer that runs more than once in a pass, a count below 1, images that
+    an unknown layer, channel or rule, a layer that runs more than once in a pass, a count below 1, images that
     the network does not take and classes that it does not have; NumericsError for logits that are not finite.
 
     >>> from torch import nn
@@ -102,7 +101,7 @@ def ablate(
     if rule not in REMOVALS:
         raise UsageError(f'no rule "{rule}"; allowed: {", ".join(REMOVALS)}')
     check_at_least(1, count=count)
-    half = half_of(dataset, split)
+    half = dataset.test
     check_images(network, half)
     chosen = choose_channels(channel, channel_count(network, name), layer=layer, class_names=network.class_names)
     place = removal_place(network, name)

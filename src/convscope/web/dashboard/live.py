@@ -21,6 +21,9 @@ SCAN_SECONDS = 2.0
 IDLE_SECONDS = 2.0
 """Seconds between two looks at the logs' lengths, at the folder, and at either when no page listens."""
 
+PATIENCE_SECONDS = 1.5
+"""A page that asks waits so long for what is new, then gets what is known."""
+
 MESSAGES_A_SECOND = 1000
 """To all pages together; where they are hundreds each is told less often, and the training keeps its processor."""
 
@@ -90,11 +93,11 @@ class Live:
         """Seconds between two messages to each page; half of what all of them get is the list of runs."""
         return max(POLL_SECONDS, 2 * len(self.pages) / MESSAGES_A_SECOND)
 
-    async def refresh(self, *, seconds: float = 1.5) -> None:
-        """Wait until every log has been read to its end, or so long."""
+    async def refresh(self) -> None:
+        """Wait until every log has been read to its end, but not for long."""
         self._wake.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._looked.wait(), seconds)
+            await asyncio.wait_for(self._looked.wait(), PATIENCE_SECONDS)
 
     async def caught_up(self, run: WatchedRun) -> None:
         """Wait until the run's log has been read to its end once."""
