@@ -69,6 +69,7 @@ def test_block_stands_for_its_first_convolution(tiny):
     picture = filters(tiny, "conv5")
     assert picture.title == "The filters of 2.0, 3×3"
     assert picture.name == "filters-conv5"
+    assert filters(tiny, "conv5", 3).name == "filters-conv5-3"  # so that no channel's file is another's
     np.testing.assert_array_equal(picture.values, filters(tiny, "2.0").values)
 
 

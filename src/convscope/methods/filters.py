@@ -88,7 +88,7 @@ def filters(
         columns = per_row if len(chosen) > 1 and per_row > 1 else None
     kernel = f"{weights.shape[2]}×{weights.shape[3]}"
     return Picture(
-        name=f"filters-{slug(layer or name)}",
+        name=f"filters-{slug(layer or name, channel)}",
         title=f"The filters of {name}, {kernel}",
         values=np.ascontiguousarray(values, dtype=np.float32),
         limits=np.stack([-bounds, bounds], axis=1).astype(np.float32),
