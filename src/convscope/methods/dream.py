@@ -57,10 +57,9 @@ def dream(
     channels before their ReLU, so that a silent one can be woken.
 
     In each octave the image climbs the gradient, whose frequencies and colours are weighted as in photographs and
-    whose length is set, while the image is moved about by a few pixels; what was added is carried, enlarged, to
-    the next octave, and is never more than `strength`, so that the image stays to be recognised.
-    A network that takes only one size dreams in one octave, and the caption says so. Ctrl-C gives the
-    dream so far.
+    whose length is set, while the image is shifted by up to an eighth of its sides. What was added is carried,
+    enlarged, to the next octave, and is never more than `strength`, so that the image stays to be recognised. A
+    network that takes only one size dreams in one octave, and the caption says so. Ctrl-C gives the dream so far.
 
     Raises UsageError for an unknown layer, channel or knob, an image of another shape or range, and octaves that
     enlarge it beyond 2048 pixels a side. After Mordvintsev et al. 2015 (Inceptionism: going deeper into neural
