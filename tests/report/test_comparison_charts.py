@@ -82,6 +82,21 @@ def test_seeds_that_were_looked_at_at_other_times_are_read_off_their_lines():
     assert over_seeds([([], [])]) is None
 
 
+def test_a_phase_stands_in_the_chart_of_times_only_where_its_line_still_is():
+    def borders(slower: float) -> list[float]:
+        slow, quick = log([0.2, 0.4, 0.5, 0.6]), log([0.2, 0.4, 0.5, 0.6])
+        slow = [dataclasses.replace(event, time=event.time * slower) for event in slow]
+        both = [
+            planted("both", ADAM, SGD, network=None, seed=seed, events=each)
+            for seed, each in enumerate([slow, quick])
+        ]
+        drawn = points(overlaid(find_contenders(both), "time").axes[0], COLOURS[0])
+        return [line[0][0] for line in drawn if line[0][0] == line[1][0]]
+
+    assert borders(1.0) == [20]
+    assert borders(3.0) == borders(10.0) == []  # the slow seed changes its phase when the quick one has long ended
+
+
 def test_charts_of_runs_that_only_began():
     contenders = find_contenders([planted("sgd", SGD, network=None, events=[]), planted("adam", ADAM, network=None)])
     for figure in (overlaid(contenders, "step"), overlaid(contenders, "time"), accuracy_costs(contenders)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
@@ -46,10 +47,12 @@ def overlaid(contenders: Sequence[Contender], axis: Axis, *, epochs: bool = Fals
             for column, half in enumerate(("test", "train")):
                 axes = grid[row, column]
                 for place, contender in enumerate(contenders):
-                    _draw(axes, contender, f"{half}_{key}", axis, place)
+                    ended = _draw(axes, contender, f"{half}_{key}", axis, place)
                     if half == "train":
                         _draw_batches(axes, contender, key, axis, place)
                     for border in _borders(contender, axis):
+                        if border > ended:  # seeds that took unlike times: their mean ends with the quickest
+                            break
                         axes.axvline(border, color=look_of(place)["color"], linewidth=1, linestyle=(0, (1, 2)))
                 axes.set_ylabel(f"{half} {key}")
                 if key == "accuracy":
@@ -71,16 +74,17 @@ def overlaid(contenders: Sequence[Contender], axis: Axis, *, epochs: bool = Fals
     return figure
 
 
-def _draw(axes: Axes, contender: Contender, key: str, axis: Axis, place: int) -> None:
-    """One figure of the evaluations, over the seeds."""
+def _draw(axes: Axes, contender: Contender, key: str, axis: Axis, place: int) -> float:
+    """One figure of the evaluations, over the seeds; where its line ends."""
     runs = [_series(member.events, "eval", key, axis) for member in contender.members]
     if (found := over_seeds(runs)) is None:
-        return
+        return -inf
     x, mean, low, high = found
     mark = MARKS[place % len(MARKS)] if len(x) <= 40 else ""
     axes.plot(x, mean, linewidth=1.7, marker=mark, markersize=3.5, label=contender.name, **look_of(place))
     if len(runs) > 1:
         axes.fill_between(x, low, high, color=look_of(place)["color"], alpha=0.16, linewidth=0)
+    return float(x[-1])
 
 
 def _draw_batches(axes: Axes, contender: Contender, key: str, axis: Axis, place: int) -> None:

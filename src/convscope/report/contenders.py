@@ -87,6 +87,7 @@ def _run_settings(config: Mapping[str, Any]) -> dict[str, str]:
     """What decides a run, in words."""
     recipe, dataset, machine = config["recipe"], config["dataset"], config["machine"]
     phases = {f"Phase {number}": phase_settings(phase) for number, phase in enumerate(recipe["phases"], start=1)}
+    threads = "1 thread" if machine.get("threads") == 1 else f"{machine.get('threads', '')} threads"
     return {
         "Dataset": f"{dataset['name']}, fingerprint {dataset['fingerprint'][:12]}",
         "Classes": f"{len(dataset['class_names'])}",
@@ -101,7 +102,7 @@ def _run_settings(config: Mapping[str, Any]) -> dict[str, str]:
         "Seeds": str(recipe["seed"]),
         "Precision": config["precision"],
         "Device": config["device"],
-        "Processor": f"{machine.get('gpu') or machine.get('processor', '')}, {machine.get('threads', '')} threads",
+        "Processor": f"{machine.get('gpu') or machine.get('processor', '')}, {threads}",
         "Torch": config["versions"].get("torch", ""),
     }
 
