@@ -84,6 +84,18 @@ def test_a_training_that_went_on_for_nothing_is_told_so():
     assert "Of its training images it knows 99.0 %, 19.0 points more" in said
 
 
+@pytest.mark.parametrize(
+    ("matrix", "told_so"),
+    [([[36, 0], [5, 319]], False), ([[3600, 0], [500, 31900]], True), ([[36, 0], [0, 324]], False)],
+)
+def test_a_loss_has_risen_only_by_more_than_so_few_mistakes_leave_open(matrix: list[list[int]], told_so: bool):
+    events = log([0.98, 0.98, 0.98], [0.2, 0.145, 0.161])
+    for event in events:
+        if event.kind == "eval":
+            event.data["confusion"] = matrix
+    assert ("rose to 0.161" in told(events)["How did it go?"]) == told_so
+
+
 def test_a_training_that_still_rose_is_told_so():
     said = told(log([0.4, 0.6, 0.8], [1.2, 0.8, 0.6], train=0.81))["How did it go?"]
     assert "40.0 % after epoch 1, and the last evaluation was the best." in said
