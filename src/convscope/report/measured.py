@@ -99,10 +99,10 @@ def _beside_random(numbers: Numbers, _: Picture) -> str:
         middle(numbers[key]) for key in ("pattern", "noise", "random_pattern", "random_noise")
     )
     if pattern is None or random is None or noise is None or random_noise is None:
-        return "Too many of these channels are silent for photographs to say how far patterns get beyond them."
+        return "Too many of these channels are silent for training images to say how far patterns get beyond them."
     text = (
-        f"In the median, a learned channel's pattern reaches {pattern:.1f} times what photographs reach, and images "
-        f"of random noise with the photographs' colours and frequencies {noise:.1f} times; with random weights it is "
+        f"In the median, a learned channel's pattern reaches {pattern:.1f} times what training images reach, and "
+        f"random noise with their colours and frequencies {noise:.1f} times; with random weights it is "
         f"{random:.1f} and {random_noise:.1f}. "
     )
     text += (
@@ -113,7 +113,7 @@ def _beside_random(numbers: Numbers, _: Picture) -> str:
     if noise < 0.8 * random_noise:
         text += " Noise moves the learned channels less than the untrained ones: they wait for what noise lacks."
     elif noise > 0.8:
-        text += " Noise moves these channels almost as far as photographs do: what they answer to is simple."
+        text += " Noise moves these channels almost as far as training images do: what they answer to is simple."
     return text
 
 

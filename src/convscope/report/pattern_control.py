@@ -20,7 +20,7 @@ from convscope.paint import image_picture
 from convscope.types import Dataset, Network, Picture, Progress, no_progress
 
 COMPARED = 8  # channels that are drawn again
-IMAGES = 128  # photographs, and as many random images, that give the yardstick
+IMAGES = 128  # training images, and as many random images, that give the yardstick
 
 
 def beside_random(
