@@ -28,7 +28,7 @@ from convscope.report.contenders import (
 )
 from convscope.report.page import HERE, Album, environment, percent
 from convscope.report.results import predict, wilson_interval
-from convscope.report.standings import Standing, difference_of, reaches, standing_of
+from convscope.report.standings import Difference, Standing, difference_of, reaches, standing_of
 from convscope.report.verdict import answer
 from convscope.training.engine import place, select_device
 from convscope.training.run import Run
@@ -189,7 +189,9 @@ def _interval(standing: Standing, contender: Contender) -> tuple[float, float] |
     return (min(values), max(values)) if values else None
 
 
-def _clear_classes(differences: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _clear_classes(
+    differences: Mapping[str, Difference], class_names: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
     """For each contender the classes in which it clearly differs from the first, the largest difference first."""
     return {
         name: sorted(

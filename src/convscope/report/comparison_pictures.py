@@ -35,7 +35,10 @@ def filter_pairs(network: Network, other: Network, match: ChannelMatch, names: t
     scaled = [
         _framed((picture.values / picture.limits[:, 1, None, None, None] + 1) / 2, side) for picture in pictures
     ]
-    tiles, captions = _tiles(scaled, match.pairs, match.correlations, (match.alone, match.others_alone), match)
+    numbers = [range(len(side)) for side in scaled]
+    tiles, captions = _tiles(
+        scaled, numbers, match.pairs, match.correlations, (match.alone, match.others_alone), match
+    )
     layers = [picture.provenance["Layer"] for picture in pictures]
     return image_picture(
         f"pairs-{slug(layers[0])}",
@@ -83,7 +86,7 @@ def pattern_pairs(
     rest = [range(len(pairs), len(pairs) + len(each)) for each in alone]
     values = [match.correlations[index] for index in chosen]
     shown = f"{len(pairs)} of {len(match.pairs)} pairs, from the most to the least alike"
-    tiles, captions = _tiles(drawn, places, values, rest, None, called=wanted)
+    tiles, captions = _tiles(drawn, wanted, places, values, rest, match)
     return image_picture(
         f"pairs-{slug(layers[0])}",
         f"What channels of {layers[0]} answer to, {names[0]} left and {names[1]} right",
@@ -111,20 +114,18 @@ def _paper(count: int, height: int, width: int) -> NDArray[np.float32]:
 
 def _tiles(
     sides: Sequence[NDArray[np.float32]],
+    numbers: Sequence[Sequence[int]],
     pairs: Sequence[tuple[int, int]],
     correlations: Sequence[float],
     alone: Sequence[Sequence[int]],
-    match: ChannelMatch | None,
-    *,
-    called: Sequence[Sequence[int]] | None = None,
+    match: ChannelMatch,
 ) -> tuple[NDArray[np.float32], list[str]]:
     """A tile for each pair, and one half empty for each that is alone, with what stands below it.
 
-    The numbers are places in `sides`; `called` gives the channel's own number for each place.
+    `pairs` and `alone` are places in `sides`, and `numbers` the channel of each place.
     """
     scale = max(1, round(SIDE / max(sides[0].shape[2:])))
     height, width = (scale * side for side in sides[0].shape[2:])
-    names = called or [range(len(side)) for side in sides]
     rows: list[tuple[int | None, int | None]] = [
         *pairs,
         *((a, None) for a in alone[0]),
@@ -138,12 +139,12 @@ def _tiles(
                 enlarged = sides[side][place].repeat(scale, axis=1).repeat(scale, axis=2)
                 tiles[tile, :, :, start : start + width] = enlarged
         if tile < len(pairs):
-            first, second = (names[side][place] for side, place in enumerate(pairs[tile]))
+            first, second = (numbers[side][place] for side, place in enumerate(pairs[tile]))
             captions.append(f"{first} · {second}\n{correlations[tile]:.2f}")
         else:
             side = 0 if row[0] is not None else 1
-            number = names[side][row[side] or 0]
-            dead = match is not None and number in (match.dead, match.others_dead)[side]
+            number = numbers[side][row[side] or 0]
+            dead = number in (match.dead, match.others_dead)[side]
             captions.append(f"{number}\n{'dead' if dead else 'alone'}")
     return tiles, captions
 

@@ -77,11 +77,12 @@ class Channels:
         survey, drawn = self._behind.surveys.get(layer), self._behind.steps_drawn(network, layer)[channel]
         if survey is None:
             self._behind.want_survey(layer)
+        row = None if survey is None else make_layer_table(survey)[channel]
         links = self.links(layer, channel)
         named = {"layer": layer, "channel": channel}
         return {
-            "numbers": {**self._patterns.numbers(network, layer, channel, drawn), **_numbers(survey, channel)},
-            "badges": self._badges(survey, channel),
+            "numbers": {**self._patterns.numbers(network, layer, channel, drawn), **_numbers(row)},
+            "badges": self._badges(row),
             "classes": self._classes(survey, channel),
             "histogram": _histogram(survey, channel),
             "top": self._tops.describe(network, survey, layer, channel),
@@ -151,24 +152,17 @@ class Channels:
 
         return self._behind.kept(f"ablation/{layer}-{channel}", make)
 
-    def _badges(self, survey: LayerSurvey | None, channel: int) -> list[str]:
+    def _badges(self, row: ChannelRow | None) -> list[str]:
         """What is special about a channel, in words."""
-        if survey is None:
+        if row is None:
             return []
-        row = make_layer_table(survey)[channel]
-        names = self._explored.class_names
-        chosen = {
-            "dead": row.dead,
-            f"duplicate of {row.duplicate_of}": row.duplicate_of is not None,
-            f"selective for {names[row.favourite]}" if row.favourite < len(names) else "": self._has_classes
-            and row.selectivity >= SELECTIVE
-            and not row.dead,
-        }
-        return [badge for badge, holds in chosen.items() if holds]
-
-    @property
-    def _has_classes(self) -> bool:
-        return self._explored.dataset is not None
+        names = self._explored.class_names if self._explored.dataset else ()
+        badges = ["dead"] if row.dead else []
+        if row.duplicate_of is not None:
+            badges.append(f"duplicate of {row.duplicate_of}")
+        if row.selectivity >= SELECTIVE and not row.dead and row.favourite < len(names):
+            badges.append(f"selective for {names[row.favourite]}")
+        return badges
 
     def _classes(self, survey: LayerSurvey | None, channel: int) -> list[list[Any]]:
         """For each class the channel's mean activity over its images."""
@@ -186,13 +180,9 @@ def _row(row: ChannelRow) -> dict[str, Any]:
     return {**told, "share_active": 1 - told.pop("share_of_zeros")}
 
 
-def _numbers(survey: LayerSurvey | None, channel: int) -> dict[str, Any]:
-    """A channel's row but for what has a place of its own."""
-    if survey is None:
-        return {}
-    told = _row(make_layer_table(survey)[channel])
-    del told["channel"]
-    return told
+def _numbers(row: ChannelRow | None) -> dict[str, Any]:
+    """A channel's row without its number."""
+    return {} if row is None else {key: value for key, value in _row(row).items() if key != "channel"}
 
 
 def _histogram(survey: LayerSurvey | None, channel: int) -> dict[str, Any] | None:
