@@ -101,6 +101,7 @@ class RunLog:
         return (state.st_ino, state.st_size, state.st_mtime_ns) != self._seen
 
     def _read(self, descriptor: int) -> Part | None:
+        """Take in the next whole lines of an open file, from its beginning where it is another than before."""
         inode = os.fstat(descriptor).st_ino
         if inode != self._inode:
             self._begin(inode)

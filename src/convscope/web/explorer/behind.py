@@ -137,6 +137,7 @@ class Behind:
             self._stream.progress("predictions", 1, 1)
 
     def _find_probabilities(self, network: Network, dataset: Dataset) -> np.ndarray:
+        """Those that are kept, or else predicted now and kept."""
         path = self._folder() / "predictions.safetensors"
         try:
             return safetensors.numpy.load(path.read_bytes())["probabilities"]
@@ -193,6 +194,7 @@ class Behind:
             self._draw(network, layer, part, ROUNDS[0])
 
     def _draw(self, network: Network, layer: str, part: list[int], steps: int) -> None:
+        """Draw the patterns of a part of a layer's channels, and tell pages so."""
         assert self.patterns is not None
         if self.patterns.draw(network, layer, part, steps):
             for channel in part:

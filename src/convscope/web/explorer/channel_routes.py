@@ -76,6 +76,7 @@ class ChannelRoutes:
         return await self._send_pattern(request, *self._desk.layer_and_channel(request))
 
     async def _send_pattern(self, request: Request, layer: str, channel: int) -> Response:
+        """The pattern as bare pixels, or whole where it is to be kept."""
         name = f"maximize-{slug(layer, channel)}"
         if "download" in request.query_params:
             drawn = await self._desk.click(request, lambda network: self._patterns.alone(network, layer, channel))

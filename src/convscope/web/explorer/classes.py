@@ -54,6 +54,7 @@ class Classes:
         return {"split": split, "total": len(chosen), "images": images, "waiting": asked and self._behind.asking}
 
     def _labels(self, split: str) -> np.ndarray | None:
+        """The classes (N,) of a split's images, where they are known."""
         dataset = self._explored.dataset
         if dataset is None or split not in ("test", "train"):
             return None
@@ -97,6 +98,7 @@ class Classes:
         ]
 
     def _judged(self, each: Judged) -> dict[str, Any]:
+        """A test image by its id, with what the network says of it."""
         [image] = self._explored.gallery.ids("test", [each.image])
         told = asdict(each)
         del told["image"]

@@ -133,6 +133,7 @@ class Films:
         return (recorded_steps if layer == source.info.filter_layer else weights_steps)(source.run, source.told)
 
     def _filter_layer(self) -> str | None:
+        """The layer whose filters the film kept."""
         run = self._explored.run
         try:
             info = read_info(run) if run else None

@@ -150,6 +150,7 @@ class ImageRoutes:
         return as_json(told(drawn.picture, drawn.command))
 
     async def _draw_attribution(self, request: Request) -> Drawn:
+        """The attribution that the address names. Raises Missing and UsageError."""
         image, how = request.path_params["image"], request.path_params["how"]
         if how not in HOWS:
             raise Missing(f'no method "{how[:30]}"; allowed: {", ".join(HOWS)}')

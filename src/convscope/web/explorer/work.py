@@ -107,6 +107,7 @@ class Lane:
             return self._waiting.pop() if self._waiting and not self._closed else None
 
     def _work(self) -> None:
+        """What the thread does."""
         torch.set_num_threads(1)  # two threads that share the cores' workers wait for each other
         if self._behind and hasattr(os, "setpriority"):
             with suppress(OSError):
