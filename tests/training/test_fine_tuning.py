@@ -233,7 +233,7 @@ def test_a_factory_brings_its_weights_and_is_only_called_where_it_was_named(fact
             UsageError,
             "vit_b_16 cannot take images of 32×32 pixels .*; name another --image-size",
         ),
-        ("torchvision:squeezenet1_1", CheckpointError, "no linear layer in SqueezeNet: its head cannot be found"),
+        ("torchvision:squeezenet1_1", CheckpointError, "SqueezeNet: its head cannot be found; wanted: a network"),
     ],
 )
 def test_what_cannot_be_trained_is_told_before_it_is(name, error, message, factory, images, tmp_path):
