@@ -16,6 +16,7 @@ from convscope.web.explorer import ending, work
 from convscope.web.explorer.ending import Closed, GivenUp
 from convscope.web.explorer.looks import Looks
 from convscope.web.explorer.work import Lane, copied
+from tests.patience import PATIENCE
 from tests.web.tiny_explorer import exploring, tiny_explorer, tiny_network
 
 # The explorer's lanes are stopped wherever they are, also while a file is being opened.
@@ -34,26 +35,26 @@ def test_the_newest_is_done_first(lane: Lane):
 
     def block(network: Network) -> None:
         busy.set()
-        free.wait(10)
+        free.wait(PATIENCE)
 
     first = lane.put(block)
-    assert busy.wait(10)
+    assert busy.wait(PATIENCE)
     waiting = [lane.put(lambda network, name=name: done.append(name)) for name in "abc"]
     free.set()
     for each in (first, *waiting):
-        each.result(10)
+        each.result(PATIENCE)
     assert done == ["c", "b", "a"]
 
 
 def test_too_much_that_waits_costs_the_oldest(lane: Lane, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(work, "MOST_WAITING", 2)
     busy, free, done = threading.Event(), threading.Event(), list[str]()
-    lane.put(lambda network: (busy.set(), free.wait(10)))
-    assert busy.wait(10)
+    lane.put(lambda network: (busy.set(), free.wait(PATIENCE)))
+    assert busy.wait(PATIENCE)
     oldest, *others = (lane.put(lambda network, name=name: done.append(name)) for name in "abc")
     free.set()
     for each in others:
-        each.result(10)
+        each.result(PATIENCE)
     assert oldest.cancelled()
     assert done == ["c", "b"]
 
@@ -61,8 +62,8 @@ def test_too_much_that_waits_costs_the_oldest(lane: Lane, monkeypatch: pytest.Mo
 def test_what_nobody_waits_for_is_not_done(lane: Lane, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(work, "LOOK_SECONDS", 0.01)
     busy, free, done = threading.Event(), threading.Event(), list[str]()
-    lane.put(lambda network: (busy.set(), free.wait(10)))
-    assert busy.wait(10)
+    lane.put(lambda network: (busy.set(), free.wait(PATIENCE)))
+    assert busy.wait(PATIENCE)
 
     async def gone() -> bool:
         return True
@@ -73,7 +74,7 @@ def test_what_nobody_waits_for_is_not_done(lane: Lane, monkeypatch: pytest.Monke
 
     asyncio.run(ask())
     free.set()
-    lane.put(lambda network: done.append("kept")).result(10)
+    lane.put(lambda network: done.append("kept")).result(PATIENCE)
     assert done == ["kept"]
 
 
@@ -82,8 +83,8 @@ def test_an_error_reaches_who_asked_and_the_thread_goes_on(lane: Lane):
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        lane.put(fail).result(10)
-    assert lane.put(lambda network: 3).result(10) == 3
+        lane.put(fail).result(PATIENCE)
+    assert lane.put(lambda network: 3).result(PATIENCE) == 3
 
 
 def test_long_work_lets_others_in_between_its_parts(lane: Lane):
@@ -101,24 +102,24 @@ def test_long_work_lets_others_in_between_its_parts(lane: Lane):
         with torch.inference_mode():  # as in a survey
             done.append("begin")
             inside.set()
-            wanted.wait(10)
+            wanted.wait(PATIENCE)
             lane.catch_up()
             done.append("end")
 
     long = lane.put(work)
-    assert inside.wait(10)
+    assert inside.wait(PATIENCE)
     asked = lane.put(gradient)
     wanted.set()
-    long.result(10)
-    asked.result(10)
+    long.result(PATIENCE)
+    asked.result(PATIENCE)
     assert done == ["begin", "wanted", "end"]
 
 
 def test_a_closed_lane_does_nothing_more():
     lane = Lane(tiny_network(), name="test")
     busy, free = threading.Event(), threading.Event()
-    lane.put(lambda network: (busy.set(), free.wait(10)))
-    assert busy.wait(10)
+    lane.put(lambda network: (busy.set(), free.wait(PATIENCE)))
+    assert busy.wait(PATIENCE)
     later = lane.put(lambda network: 1)
     lane.close()
     free.set()
@@ -135,10 +136,10 @@ def test_closing_a_lane_ends_what_it_does():
             network(torch.zeros(1, 3, 8, 8))
 
     endless = lane.put(work)
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE)
     lane.close()
     lane.join()
-    assert isinstance(endless.exception(1), Closed)
+    assert isinstance(endless.exception(PATIENCE), Closed)
     assert lane.closed
 
 
@@ -155,7 +156,7 @@ def test_who_asks_is_told_that_the_lane_has_ended():
                 network(torch.zeros(1, 3, 8, 8))
 
         asked = [asyncio.create_task(lane.do(work, gone=there)) for _ in range(3)]
-        assert await asyncio.to_thread(begun.wait, 10)
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
         lane.close()
         asked.append(asyncio.create_task(lane.do(work, gone=there)))
         told = await asyncio.gather(*asked, return_exceptions=True)
@@ -176,9 +177,9 @@ def test_pictures_in_flight_are_refused_when_the_explorer_ends(tmp_path: Path, m
     monkeypatch.setattr(Looks, "unit", endless)
     with exploring(explorer) as client, ThreadPoolExecutor() as pool:
         asked = [pool.submit(client.get, f"/api/images/test-0/channels/0/{channel}.png") for channel in range(4)]
-        assert begun.wait(20)
+        assert begun.wait(PATIENCE)
         explorer.close()
-        told = [each.result(20) for each in asked]
+        told = [each.result(PATIENCE) for each in asked]
     assert [(each.status_code, each.json()) for each in told] == [(503, {"error": ending.ENDS})] * 4
 
 
