@@ -55,7 +55,8 @@ def test_steps_replace_the_epochs_of_one_phase():
         ({"seed": -1}, r'"seed" is -1; allowed: 0 to'),
         ({"settings": ["batch_sise=3"]}, r'no recipe key "batch_sise"; closest: batch_size'),
         ({"settings": ["batch_size=0"]}, r'"batch_size" is 0; allowed: 2 to'),
-        ({"settings": ["batch_size=many"]}, r'"batch_size" is .many.; allowed: int'),
+        ({"settings": ["batch_size=many"]}, r'"batch_size" is .many.; allowed: a whole number'),
+        ({"settings": ["freeze=1"]}, r'"freeze" is 1; allowed: true or false'),
         ({"settings": ["batch_size"]}, r"--set batch_size; allowed: KEY=VALUE"),
         ({"settings": ["phases=3"]}, r"--set phases names a group"),
         ({"settings": ["phases.2.momentum=0.5"]}, r'no recipe key "phases.2.momentum"; closest: phases.1.momentum'),
@@ -101,7 +102,9 @@ def test_toml(tmp_path):
             "phases.0.epochs or phases.0.steps: allowed is exactly one",
         ),
         ("[[phases]]\noptimiser = 'sgd'", r'no recipe key "phases.0.optimiser"; closest: optimizer'),
-        ("phases = 3", r'"phases" is 3; allowed'),
+        ("phases = 3", r'"phases" is 3; allowed: a list'),
+        ("[phases]\noptimizer = 'sgd'", r'"phases" is .*; allowed: a list'),
+        ("phases = []\naugmentation = 3", r'"augmentation" is 3; allowed: a table'),
     ],
 )
 def test_bad_toml(text, message, tmp_path):

@@ -11,6 +11,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from convscope.errors import UsageError, closest
 from convscope.types import Recipe
 
+KINDS = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+"""What the types of a recipe's values are called where one writes them; its other types are tables."""
+
 
 def recipe_from_mapping(values: Mapping[str, Any]) -> Recipe:
     """The recipe that a TOML table or a run.json describes; every key, type and range is checked.
@@ -100,7 +103,7 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
         return float(value)
     if isinstance(hint, type) and type(value) is hint:
         return value
-    allowed = " or ".join(map(str, arguments)) if origin is Literal else getattr(hint, "__name__", str(hint))
+    allowed = " or ".join(map(str, arguments)) if origin is Literal else KINDS.get(origin or hint, "a table")
     raise UsageError(f'recipe key "{where}" is {value!r}; allowed: {allowed}')
 
 
