@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from convscope.data import load_dataset
-from convscope.errors import DataError, UsageError
+from convscope.errors import CheckpointError, DataError, UsageError
 from convscope.training.run import open_run
 from tests.training.runs import start, ten_steps
 
@@ -56,6 +56,19 @@ def test_a_damaged_newest_checkpoint_is_named(copy):
     assert "step-000000010/weights.safetensors is damaged" in said[0]
     file = copy / "checkpoints" / "step-000000005" / "weights.safetensors"
     assert network.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("wrong", [None, [], {}, "x", 3])
+@pytest.mark.parametrize("place", ["recipe", "dataset", "model", "recipe.phases", "dataset.name", "dataset.mean"])
+def test_a_run_json_of_other_things_is_damaged(copy, place, wrong):
+    config = json.loads((copy / "run.json").read_bytes())
+    *above, key = place.split(".")
+    (config[above[0]] if above else config)[key] = wrong
+    (copy / "run.json").write_text(json.dumps(config))
+    if (place, wrong) in [("model", {}), ("dataset.name", "x")]:
+        return  # of the right kind
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        open_run(str(copy)).network(say=print)
 
 
 def test_other_images_are_noticed(digits, copy):

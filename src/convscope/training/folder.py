@@ -20,7 +20,6 @@ from convscope.types import Event
 RUNS = Path("runs")
 """Where runs go unless told otherwise, and where "latest" is looked for."""
 
-
 FORMAT = 1
 """The version of run.json and of the checkpoints; another one is refused by name."""
 
@@ -29,6 +28,16 @@ ELSEWHERE, ONWARD = "name another folder with --out", "see to the disk, then go 
 
 KEYS = ("command", "started", "recipe", "dataset", "weights", "device", "precision", "versions", "machine", "report")
 """What every run.json has beside it."""
+
+KINDS: Mapping[str, Any] = {
+    "recipe": {},
+    "dataset": {"name": "", "options": {}, "fingerprint": ""}
+    | {key: [0] for key in ("class_names", "image_size", "mean", "std")},
+    "versions": {},
+    "machine": {},
+    "model": {},
+}
+"""Of what kind the values are that a network is built and fed by; a list that holds something may not be empty."""
 
 
 def new_run_path(dataset: str, recipe: str) -> Path:
@@ -97,6 +106,16 @@ def read_config(path: Path) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f'{path / "run.json"} lacks "{missing[0]}": it is damaged')
     return config
+
+
+def check_kinds(path: Path, values: Mapping[str, Any], kinds: Mapping[str, Any] = KINDS) -> None:
+    """Raise CheckpointError, naming the run.json at `path`, unless its values are of their KINDS."""
+    for key, kind in kinds.items():
+        value = values.get(key)
+        if not isinstance(value, type(kind)) or (kind and not value):
+            raise CheckpointError(f'{path}: "{key}" is {value!r:.60}: it is damaged')
+        if isinstance(kind, dict):
+            check_kinds(path, value, kind)
 
 
 def _tell_format(config: Any) -> str:

@@ -14,7 +14,7 @@ from convscope.data import load_dataset
 from convscope.errors import CheckpointError, DataError, UsageError
 from convscope.models.zoo import rebuild_model
 from convscope.training.checkpoint import Checkpoint, load_checkpoint, weights_sum
-from convscope.training.folder import find_run, read_config, read_events
+from convscope.training.folder import check_kinds, find_run, read_config, read_events
 from convscope.training.recipe_values import flat_values, recipe_from_mapping
 from convscope.types import Dataset, Event, Network, Progress, Recipe, Say, no_progress
 
@@ -29,6 +29,14 @@ class Run:
     def events(self) -> list[Event]:
         """The run's log so far."""
         return read_events(self.path)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that it is trained by. Raises CheckpointError where it cannot be used."""
+        try:
+            return recipe_from_mapping(self.config["recipe"])
+        except UsageError as error:
+            raise CheckpointError(f"{self.path / 'run.json'}: {error}") from error
 
     def dataset(self, *, progress: Progress = no_progress) -> Dataset:
         """The images that it is trained on, with the mean and deviation that its network is fed by.
@@ -79,8 +87,7 @@ class Run:
 
         Raises UsageError where it is made by a function that this user never named (see `models.factories`).
         """
-        recipe = recipe_from_mapping(self.config["recipe"])
-        classes = len(self.config["dataset"]["class_names"])
+        recipe, classes = self.recipe, len(self.config["dataset"]["class_names"])
         return rebuild_model(recipe.model, self.config.get("model", {}), class_count=classes, seed=recipe.seed)
 
     def network(self, *, say: Say) -> Network:
@@ -89,7 +96,6 @@ class Run:
         Raises CheckpointError where there are none whole.
         """
         described = self.config["dataset"]
-        recipe = recipe_from_mapping(self.config["recipe"])
         model = self.model()
         loaded = load_checkpoint(self.path / "checkpoints", warn=say)
         if loaded is None:
@@ -102,15 +108,20 @@ class Run:
             std=tuple(described["std"]),
             input_size=tuple(described["image_size"]),
             class_names=tuple(described["class_names"]),
-            name=recipe.model,
+            name=self.recipe.model,
             weights_sha256=loaded.weights_sha256,
         )
 
 
 def open_run(name: str) -> Run:
-    """The run of that folder, or the "latest" one. Raises UsageError where there is none."""
+    """The run of that folder, or the "latest" one.
+
+    Raises UsageError where there is none, and CheckpointError where its run.json is damaged.
+    """
     path = find_run(name)
-    return Run(path, read_config(path))
+    config = read_config(path)
+    check_kinds(path / "run.json", {"model": {}, **config})  # older runs say nothing of their model
+    return Run(path, config)
 
 
 def load_into(model: nn.Module, loaded: Checkpoint) -> None:

@@ -30,7 +30,6 @@ from convscope.training.film import WEIGHTS_BYTES
 from convscope.training.folder import FORMAT, EventLog, check_free, create_run, lock_run, read_events
 from convscope.training.initial import initial_model
 from convscope.training.loop import train
-from convscope.training.recipe_values import recipe_from_mapping
 from convscope.training.run import Run, load_into
 from convscope.training.state import TrainingState, serialize
 from convscope.training.tune import choose_engine, engine_from_mapping
@@ -113,7 +112,7 @@ def resume_run(
 
     `dataset` is the run's own (see `Run.dataset`). Raises CheckpointError where every checkpoint is damaged.
     """
-    recipe = recipe_from_mapping(run.config["recipe"])
+    recipe = run.recipe
     where = select_device(device or (run.config["device"] if ranks.alone else "auto"))
     if not ranks.leads:
         yield from train(run.model(), dataset, recipe, device=where, should_stop=should_stop, ranks=ranks)
@@ -159,7 +158,7 @@ def _train_in(
         events = train(
             model,
             dataset,
-            recipe_from_mapping(run.config["recipe"]),
+            run.recipe,
             device=device,
             engine=_engine(run.config),
             state=loaded.state if loaded else None,
