@@ -51,8 +51,8 @@ def head_name(model: nn.Module) -> str:
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not names:
         raise CheckpointError(
-            f"no linear layer in {type(model).__name__}: its head cannot be found; wanted: a network whose last layer "
-            "with weights is linear, as in most of torchvision and timm"
+            f"no linear layer in {type(model).__name__}: its head cannot be found; wanted: a network whose last "
+            "layer with weights is linear, as in most of torchvision and timm"
         )
     return names[-1]
 
