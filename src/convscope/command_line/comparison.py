@@ -65,8 +65,6 @@ def train_recipes(dataset: str, flags: TrainFlags, data: DataFlags, output: Outp
     dataset = anywhere(dataset)
     with show_work(quiet=output.quiet) as progress:  # by the first seed, so that all split a folder alike
         images, options, fed = load_images(dataset, flags, data, early[0], weights, tell=say, progress=progress)
-    if images.skipped:
-        say(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
     chosen = named or [default_recipe(len(images.train.labels))]
     recipes = [suit_dataset(override_recipe(recipe, **overrides(flags)), images) for recipe in chosen]
     folder = flags.out or new_run_path(dataset.rpartition("/")[2], "comparison")

@@ -1,4 +1,4 @@
-"""What the commands do: train and follow it, print a run, and what else the commands share."""
+"""Trainings as the commands run them: begun or gone on with, followed, logged, and what came of them printed."""
 
 from __future__ import annotations
 
@@ -39,8 +39,6 @@ def train_run(dataset: str, flags: TrainFlags, data: DataFlags, output: Output, 
         suited = suit_dataset(recipe, images)
         if named and suited.augmentation != recipe.augmentation:
             tell(f"no mirroring: a mirrored image of {dataset} is of another class")
-        if images.skipped:
-            tell(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
         path = flags.out or new_run_path(dataset.rpartition("/")[2], recipe.name)
         standing = ranks.from_leader(lambda: find_standing(path, suited, images, weights).encode()).decode()
         if standing != "new":

@@ -74,6 +74,8 @@ def load_images(
     if resized:
         options["image_size"] = max(resized)
     images = load_dataset(dataset, **options, progress=progress)
+    if images.skipped:
+        tell(f"{len(images.skipped)} images that cannot be read are left out; run.json names them")
     mean = parse_numbers("--mean", flags.mean) or feed.mean or images.mean
     std = parse_numbers("--std", flags.std) or feed.std or images.std
     if not len(mean) == len(std) == len(images.mean):
@@ -83,9 +85,8 @@ def load_images(
     if (mean, std) == (images.mean, images.std) and not resized:
         return images, options, ""
     told = f"{recipe.model} is fed {_sides(images.image_size)} pixels"
-    told += (
-        f" (it was made for {_sides(feed.input_size)})" if feed.input_size not in (None, images.image_size) else ""
-    )
+    if feed.input_size and feed.input_size != images.image_size:
+        told += f" (it was made for {_sides(feed.input_size)})"
     told += f" with mean {_spoken(mean)} and deviation {_spoken(std)}"
     tell(f"{told}; others: --image-size, --mean, --std")
     return dataclasses.replace(images, mean=mean, std=std), options, told
@@ -96,12 +97,12 @@ def _feed(name: str, weights: str | None) -> Feed:
     from convscope.models import MODELS
     from convscope.models.feed import Feed
     from convscope.models.zoo import PRETRAINED, feed_of
-    from convscope.training.folder import read_config
+    from convscope.training.run import open_run
 
     if name in MODELS:
         return Feed()
     if weights and weights != PRETRAINED and Path(weights).is_dir():
-        then = read_config(Path(weights))["dataset"]
+        then = open_run(weights).config["dataset"]
         return Feed(tuple(then["mean"]), tuple(then["std"]), tuple(then["image_size"]))
     return feed_of(name, pretrained=weights == PRETRAINED)
 
