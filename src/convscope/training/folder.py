@@ -111,7 +111,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def check_kinds(path: Path, values: Mapping[str, Any], kinds: Mapping[str, Any] = KINDS) -> None:
     """Raise CheckpointError, naming the run.json at `path`, unless its values are of their KINDS."""
     for key, kind in kinds.items():
-        value = values.get(key)
+        value: Any = values.get(key)
         if not isinstance(value, type(kind)) or (kind and not value):
             raise CheckpointError(f'{path}: "{key}" is {value!r:.60}: it is damaged')
         if isinstance(kind, dict):

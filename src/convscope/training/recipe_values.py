@@ -11,7 +11,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from convscope.errors import UsageError, closest
 from convscope.types import Recipe
 
-KINDS = {tuple: "a list", int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+KINDS: Mapping[Any, str] = {
+    tuple: "a list",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+}
 """What the types of a recipe's values are called where one writes them; its other types are tables."""
 
 
