@@ -19,6 +19,7 @@ from convscope.paint import paint
 from convscope.types import Dataset, Network, Picture
 
 NEEDS = ["network", "layer", "channel", "image", "dataset"]
+FEW = {"steps": 2, "samples": 2, "octaves": 1, "channels": 3, "count": 2}  # knobs that decide how long it takes
 
 
 def tiny() -> Network:
@@ -102,7 +103,7 @@ def test_leaves_the_model_as_found(method, make, layer, fails):
         with pytest.raises(UsageError):
             call(method, network, **wrong)
     else:
-        call(method, network, layer=layer)
+        call(method, network, layer=layer, **FEW)
     assert everything(network.model) == before
 
 

@@ -17,9 +17,8 @@ from convscope.hooks import convolutions
 from convscope.methods import METHODS
 from convscope.models.huggingface import huggingface_again
 from convscope.types import Network, Picture
-from tests.contracts.test_methods import everything, photographs
+from tests.contracts.test_methods import FEW, everything, photographs
 
-SMALL = {"steps": 2, "samples": 2, "octaves": 1, "channels": 3, "count": 2}  # knobs that decide how long it takes
 TORCHVISION = [
     "vgg11",
     "alexnet",
@@ -77,7 +76,7 @@ def draw(method: str, network: Network) -> Picture:
         "channel": [0, 1],
         "image": torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1)),
         "dataset": photographs(network),
-        **SMALL,
+        **FEW,
     }
     return function(**{name: have[name] for name in inspect.signature(function).parameters if name in have})
 
