@@ -11,7 +11,7 @@ import { histogram } from "./histogram.js";
 import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
 import { progressOf } from "./progress.js";
-import { breakable, channelTile, imageTile, isSearched, keyOf, standInsFor } from "./tiles.js";
+import { breakable, channelTile, imageTile, isSearched, keyOf, nameOf, standInsFor } from "./tiles.js";
 
 const BEST_RULE = "guided"; // networks that stride instead of pooling need it
 const AGAIN = 2500; // milliseconds until the numbers that are being measured are asked for again
@@ -147,7 +147,7 @@ export function openChannel({ network, layerOf }, route) {
     for (const { id, value, label, box, position } of told.top) {
       const title = `${network.classes[label] ?? "image"}, value ${figure(value)}`;
       const unit = [channel, ...position].join(",");
-      tiles.append(imageTile(loader, { id, caption: figure(value), box: shares(box, network), title, place: [layer, { unit }] }).node);
+      tiles.append(imageTile(loader, { id, caption: figure(value), box: shares(box, network), title, place: [layer, { unit }] }));
     }
     walkTiles(tiles);
     const whole = element("div", {}, element("p", { class: "note" }, "The same images whole, with the part that it sees."), tiles);
@@ -192,7 +192,7 @@ export function openChannel({ network, layerOf }, route) {
         continue;
       }
       const sign = balance > 0.2 ? "excites" : balance < -0.2 ? "inhibits" : "mixed";
-      const tile = channelTile(loader, network, { layer: page, channel: number, label: breakable(`${layerOf(page)?.alias ?? page} · ${number}`), note: `${{ excites: "+", inhibits: "−", mixed: "±" }[sign]}${figure(strength)}` });
+      const tile = channelTile(loader, network, { layer: page, channel: number, label: breakable(nameOf(layerOf, page, number)), note: `${{ excites: "+", inhibits: "−", mixed: "±" }[sign]}${figure(strength)}` });
       tile.node.title = `${other}, channel ${number}\nstrength ${figure(strength)}, ${sign} (balance ${change(balance ?? 0)})`;
       tile.node.classList.add(sign);
       grid.append(tile.node);
@@ -233,7 +233,7 @@ export function openChannel({ network, layerOf }, route) {
   fetchAll();
   return {
     node,
-    title: `${known?.alias ?? layer} · ${channel}`,
+    title: nameOf(layerOf, layer, channel),
     drawn: ({ layer: which, channel: drawn }) => loader.again(keyOf(which, drawn)),
     progress({ what, done, total }) {
       if (what !== "survey" || !awaiting.isConnected) return;

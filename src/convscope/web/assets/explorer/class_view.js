@@ -9,7 +9,7 @@ import { field, section, waiting } from "./controls.js";
 import { figureOf } from "./figure.js";
 import { walkTiles } from "./keys.js";
 import { Loader } from "./loader.js";
-import { breakable, channelTile, imageTile, keyOf } from "./tiles.js";
+import { breakable, channelTile, imageTile, keyOf, nameOf } from "./tiles.js";
 
 const AGAIN = 1500; // milliseconds until what is being measured is asked for again
 const FEW = 16; // so many classes stand side by side; more are in a list
@@ -90,23 +90,23 @@ export function openClass({ network, layerOf, goTo }, route) {
 
   function judgedTile(each) {
     const { id, label, predicted, probability } = each;
-    if (label == null) return imageTile(loader, { id, caption: smallPercent(probability), title: `taken for ${network.classes[predicted]}` }).node;
+    if (label == null) return imageTile(loader, { id, caption: smallPercent(probability), title: `taken for ${network.classes[predicted]}` });
     const wrong = predicted !== label;
     const sure = percent(probability, 0);
     const [is, taken] = [network.classes[label], network.classes[predicted]];
     const title = wrong ? `${is}, taken for ${taken}, ${sure} sure` : `${is}, ${sure} sure`;
-    return imageTile(loader, { id, caption: wrong ? `${is} → ${taken}` : sure, wrong, title }).node;
+    return imageTile(loader, { id, caption: wrong ? `${is} → ${taken}` : sure, wrong, title });
   }
 
   function channels(heading, rows, words) {
     if (!rows?.length) return null;
     const grid = element("div", { class: "grid channels strip" });
     for (const { layer, channel, contribution } of rows) {
-      grid.append(channelTile(loader, network, { layer, channel, label: breakable(`${layerOf(layer)?.alias ?? layer} · ${channel}`), note: change(contribution) }).node);
+      grid.append(channelTile(loader, network, { layer, channel, label: breakable(nameOf(layerOf, layer, channel)), note: change(contribution) }).node);
     }
     walkTiles(grid);
     const bars = rows.map(({ layer, channel, contribution }) => ({
-      name: `${layerOf(layer)?.alias ?? layer} · ${channel}`,
+      name: nameOf(layerOf, layer, channel),
       href: places.channel(layer, channel),
       value: contribution,
       said: change(contribution),

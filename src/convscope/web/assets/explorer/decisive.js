@@ -5,7 +5,7 @@ import { change, percent } from "../shared/words.js";
 import { api, places } from "./addresses.js";
 import { barList } from "./bars.js";
 import { failed, waiting } from "./controls.js";
-import { breakable } from "./tiles.js";
+import { breakable, nameOf } from "./tiles.js";
 
 /** {node, load}: the list for an image, which `load` asks for. */
 export function decisiveList(network, id, layerOf) {
@@ -28,7 +28,7 @@ function drawn(network, { removed, predicted, probability }, layerOf) {
   const rows = removed.map(({ layer, channel, change: by, probability: after, predicted: then }) => {
     const turned = predicted != null && then != null && then !== predicted;
     return {
-      name: breakable(`${layerOf(layer)?.alias ?? layer} · ${channel}`),
+      name: breakable(nameOf(layerOf, layer, channel)),
       href: places.channel(layer, channel),
       value: by,
       said: turned ? `${change(by)} → ${called(then)}` : `${change(by)} (${percent(after)})`,

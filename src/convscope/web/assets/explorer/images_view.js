@@ -85,7 +85,7 @@ export function openImages({ network, goTo }, route) {
     const said = network.classes[predicted];
     const caption = said == null ? (name ?? "") : wrong ? `${network.classes[label]} → ${said}` : said;
     const title = predicted == null ? name : `${caption}, ${percent(probability)} sure`;
-    return imageTile(loader, { id, caption, wrong, title }).node;
+    return imageTile(loader, { id, caption, wrong, title });
   }
 
   draw();

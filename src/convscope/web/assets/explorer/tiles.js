@@ -18,6 +18,9 @@ export function standInsFor(network, layer, channel, picture = "pattern") {
   return maps?.[2] >= SMALLEST ? [...found, { address: map, what: "map" }] : found;
 }
 
+/** A channel as people call it: by its layer's other name, where it has one. */
+export const nameOf = (layerOf, layer, channel) => `${layerOf(layer)?.alias ?? layer} · ${channel}`;
+
 /** A dotted name that may go on in the next line after each dot. */
 export const breakable = (name) => name.replaceAll(".", ".\u200b");
 
@@ -41,7 +44,7 @@ export function channelTile(loader, network, { layer, channel, picture = "patter
   return { node, dispose: () => (loader.remove(node), shown.clear()) };
 }
 
-/** The tile of an image: {node, picture}. */
+/** The tile of an image. */
 export function imageTile(loader, { id, caption, wrong = false, box = null, title = null, place = [] }) {
   const shown = new Picture(api.image(id, ".png"), title || caption || "image", { waiting: "…" });
   if (box && (box[2] - box[0]) * (box[3] - box[1]) < 1) shown.node.append(outline(box));
@@ -52,7 +55,7 @@ export function imageTile(loader, { id, caption, wrong = false, box = null, titl
     element("span", { class: "under" }, element("span", {}, caption)),
   );
   loader.add(node, () => shown.load());
-  return { node, dispose: () => (loader.remove(node), shown.clear()) };
+  return node;
 }
 
 /** A box in a picture, as shares [left, top, right, bottom] of it; none around all of it. */
