@@ -41,6 +41,7 @@ HOWS: dict[How, str] = {
 }
 SIGNED = ("input-x-gradient", "integrated-gradients", "occlusion")
 WITH_LAYER = ("grad-cam", "guided-grad-cam")
+RULED = ("guided-grad-cam", "guided", "deconvnet")  # they need ReLUs, and no other rectifier
 NOISE = 0.15  # of the input's range: within the 10 to 20 % that Smilkov et al. found best
 
 ENOUGH = 4  # positions a side of a map that Grad-CAM reads by default

@@ -82,6 +82,18 @@ def image(number: int) -> torch.Tensor:
     return next(iter(tiny_dataset().test.images.batches([torch.tensor([number])])))[0].float() / 255
 
 
+def test_only_rules_that_the_network_allows_are_offered(tmp_path: Path):
+    network = tiny_network()
+    network.model[1] = torch.nn.Hardswish()  # pyright: ignore[reportIndexIssue]
+    with exploring(tiny_explorer(tmp_path, network=network)) as client:
+        told = client.get("/api/network").json()
+        assert told["rules"] == ["gradient"]
+        assert {"guided", "deconvnet", "guided-grad-cam"} & told["attributions"].keys() == set()
+        for how in told["attributions"]:
+            assert client.get(f"/api/images/test-0/attributions/{how}").status_code == 200, how
+        assert client.get("/api/images/test-0/units/2/1/0,0?rule=gradient").status_code == 200
+
+
 def test_the_network_is_described(client: httpx.Client):
     told = client.get("/api/network").json()
     assert (told["name"], told["source"]) == ("tiny", "runs/tiny")

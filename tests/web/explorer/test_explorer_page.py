@@ -11,12 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
 from tests.web.browsed import pixels, wait_until  # noqa: E402 - it needs playwright
 from tests.web.explorer.walked import click_cell, go, opened, wait_for_unit  # noqa: E402
-from tests.web.tiny_explorer import CLASSES, serving_explorer, tiny_dataset, tiny_explorer  # noqa: E402
+from tests.web.tiny_explorer import (  # noqa: E402
+    CLASSES,
+    serving_explorer,
+    tiny_dataset,
+    tiny_explorer,
+    tiny_network,
+)
 
 # The explorer's lanes are stopped wherever they are, also while a file is being opened.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -55,6 +62,20 @@ def test_walk_from_the_network_to_a_unit_and_back(page: Any) -> None:
     expect(page.locator("main h2")).to_have_text("2 · channel 3")
     page.go_forward()
     wait_until(page, "location.hash.includes('/layer/2?unit=3,')")
+
+
+def test_a_network_of_other_rectifiers_is_walked_without_a_refusal(browser: Any, tmp_path: Path) -> None:
+    network = tiny_network()
+    network.model[1] = nn.Hardswish()  # pyright: ignore[reportIndexIssue]
+    with serving_explorer(tiny_explorer(tmp_path, network=network)) as address, browser.new_context() as profile:
+        profile.new_page().goto(address)
+        with opened(profile, address) as page:
+            go(page, "#/layer/2/channel/3")
+            top = page.locator("section", has_text="Top images")
+            expect(top.locator(".choice")).to_be_hidden()  # there is nothing to choose
+            expect(top.locator(".tops img").first).to_be_visible()
+            go(page, "#/image/test-4/layer/2?unit=3,1,1")
+            wait_for_unit(page, "2 3,1,1 gradient")
 
 
 def test_click_asks_for_the_cell_that_was_clicked(page: Any) -> None:

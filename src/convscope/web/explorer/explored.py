@@ -9,14 +9,13 @@ from typing import Any
 
 from convscope.errors import ConvscopeError, UsageError
 from convscope.hooks import resolve_layer
-from convscope.methods.attributions import HOWS
-from convscope.relu_rules import RULES
+from convscope.methods.attributions import HOWS, RULED
 from convscope.training.folder import read_events
 from convscope.types import Dataset, Network
 from convscope.web.answers import Missing
 from convscope.web.explorer.early import last_figures
 from convscope.web.explorer.images import Gallery
-from convscope.web.explorer.network import describe_layers, find_head
+from convscope.web.explorer.network import describe_layers, find_head, find_rules
 
 
 class Explored:
@@ -45,6 +44,7 @@ class Explored:
         self.layers = describe_layers(network)
         self.by_name = {layer["name"]: layer for layer in self.layers}
         self.head = find_head(network, self.by_name)
+        self.rules = find_rules(network)
         self._model = network.model
         self._arguments = list(arguments)
         self._parameters = sum(each.numel() for each in network.model.parameters())
@@ -65,8 +65,8 @@ class Explored:
             "figures": self._figures(),
             "layers": self.layers,
             "head": self.head,
-            "rules": list(RULES),
-            "attributions": dict(HOWS),
+            "rules": list(self.rules),
+            "attributions": {how: words for how, words in HOWS.items() if "guided" in self.rules or how not in RULED},
             "splits": {split: self.gallery.count(split) for split in self.gallery.splits},
             "film": self.has_film,
             "weights_sha256": self.weights_sha256,

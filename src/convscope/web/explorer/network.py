@@ -13,6 +13,7 @@ from convscope.errors import UsageError
 from convscope.hooks import Layer, frozen_eval, layer_aliases, like_model, list_layers, observe_outputs
 from convscope.methods.depths import head_layer
 from convscope.methods.needs import as_maps
+from convscope.relu_rules import RULES, ReluRule, Rule
 from convscope.types import Network
 
 
@@ -47,6 +48,22 @@ def describe_layers(network: Network) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def find_rules(network: Network) -> tuple[Rule, ...]:
+    """The rules by which a signal goes back through the network: all, where it has ReLUs and no other rectifier.
+
+    >>> from torch import nn
+    >>> models = [nn.Sequential(nn.Conv2d(3, 4, 3), each, nn.Flatten()) for each in (nn.ReLU(), nn.GELU())]
+    >>> [find_rules(Network(model, (0.5,) * 3, (0.5,) * 3, (8, 8), (), "tiny")) for model in models]
+    [('deconvnet', 'guided', 'gradient'), ('gradient',)]
+    """
+    images = torch.zeros(1, len(network.mean), *network.input_size)
+    with frozen_eval(network.model) as model, torch.no_grad(), suppress(UsageError), ReluRule("deconvnet") as met:
+        model(network.normalize(like_model(model, images)))
+        if met.count:
+            return RULES
+    return ("gradient",)
 
 
 def map_shapes(network: Network, layers: list[Layer]) -> dict[str, tuple[int, int, int]]:

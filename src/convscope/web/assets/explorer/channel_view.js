@@ -132,9 +132,10 @@ export function openChannel({ network, layerOf }, route) {
   function topPatches(told, commands) {
     if (!told.top?.length) return null;
     const address = (rule) => api.channel(layer, channel, `/top.png${tail({ rule })}`);
-    const made = lazyFigure(address(BEST_RULE), "the nine patches that excite the channel most, each above what the channel saw in it", {
+    const best = network.rules.includes(BEST_RULE) ? BEST_RULE : network.rules[0];
+    const made = lazyFigure(address(best), "the nine patches that excite the channel most, each above what the channel saw in it", {
       caption: "The patches that excite it most; below each, what in it the channel answered to (grey is nothing).",
-      command: `${commands.top} --rule ${BEST_RULE}`,
+      command: `${commands.top} --rule ${best}`,
       waiting: "reconstructing …",
     });
     made.node.classList.add("wide");
@@ -142,7 +143,7 @@ export function openChannel({ network, layerOf }, route) {
       made.setCommand(`${commands.top} --rule ${value}`);
       made.change(address(value)).catch(() => {});
     };
-    const rule = choiceOf("Rule", network.rules.map((each) => [each, each]), turn, BEST_RULE);
+    const rule = choiceOf("Rule", network.rules.map((each) => [each, each]), turn, best);
     const tiles = element("div", { class: "grid images" });
     for (const { id, value, label, box, position } of told.top) {
       const title = `${network.classes[label] ?? "image"}, value ${figure(value)}`;
