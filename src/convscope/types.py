@@ -147,7 +147,7 @@ class Network:
         return (images - mean) / std
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The logits (N, classes) for images (N, 3, H, W) float32 RGB in [0, 1]."""
+        """The logits (N, classes) for images (N, C, H, W) float32 in [0, 1], RGB where C is 3."""
         return self.model(self.normalize(images))
 
 

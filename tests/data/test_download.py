@@ -264,7 +264,7 @@ def test_a_whole_part_needs_no_server(server, target, part):
 def test_a_file_of_another_size_is_refused(server, target, monkeypatch):
     fails(server, target, "whole", size=900_000, message="has 700,000 bytes, wanted are 900,000")
     fails(server, target, "longer", size=len(CONTENT), message="sent more than 700,000 bytes")
-    monkeypatch.setattr("convscope.data.download.CAP", 500_000)
+    monkeypatch.setattr("convscope.data.download.MOST_BYTES", 500_000)
     fails(server, target, "whole", message="sent more than 500,000 bytes")
     assert not any(file.suffix == ".part" for file in target.parent.iterdir())
 

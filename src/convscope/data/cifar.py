@@ -18,7 +18,7 @@ from convscope.errors import DataError, first_five
 from convscope.types import Dataset, Progress, no_progress
 
 PIXEL_BYTES = 3 * 32 * 32
-NAMES_CAP = 65_536  # bytes of the file of class names
+NAMES_BYTES = 65_536  # bytes of the file of class names
 
 
 class Layout(NamedTuple):
@@ -47,7 +47,7 @@ class Layout(NamedTuple):
     def wanted(self) -> dict[str, int]:
         """The files to read, each with the most bytes it may have."""
         images = dict.fromkeys((*self.train_files, self.test_file), self.records * self.record_bytes)
-        return images | {self.names_file: NAMES_CAP}
+        return images | {self.names_file: NAMES_BYTES}
 
 
 AUTHORS = "https://www.cs.toronto.edu/~kriz/"
@@ -153,7 +153,7 @@ def read_archive(layout: Layout, archive: Path) -> tuple[dict[str, bytes], str]:
         sha256 = file_sha256(archive)
     except OSError as error:
         raise DataError(f"cannot read {archive}: {error.strerror}") from error
-    members = read_members(archive, {f"{layout.folder}/{file}": cap for file, cap in layout.wanted.items()})
+    members = read_members(archive, {f"{layout.folder}/{file}": most for file, most in layout.wanted.items()})
     files = {member.rpartition("/")[2]: content for member, content in members.items()}
     if sha256 == layout.sha256:
         return files, f"official {layout.archive} (SHA-256 verified)"
@@ -163,13 +163,13 @@ def read_archive(layout: Layout, archive: Path) -> tuple[dict[str, bytes], str]:
 def read_folder(layout: Layout, folder: Path) -> tuple[dict[str, bytes], str]:
     """The wanted files in an unpacked folder, and in words where they came from. Raises DataError."""
     files: dict[str, bytes] = {}
-    for file, cap in layout.wanted.items():
+    for file, most in layout.wanted.items():
         path = folder / file
         try:
             if not path.exists():
                 continue
-            if path.stat().st_size > cap:
-                raise DataError(f"{path} has {path.stat().st_size:,} bytes, at most {cap:,} are allowed")
+            if path.stat().st_size > most:
+                raise DataError(f"{path} has {path.stat().st_size:,} bytes, at most {most:,} are allowed")
             files[file] = path.read_bytes()
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}") from error

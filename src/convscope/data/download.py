@@ -15,7 +15,7 @@ from convscope.durable import file_sha256, move_synced
 from convscope.errors import DataError, ResourceError
 from convscope.types import Progress, no_progress
 
-CAP = 500_000_000  # bytes, where the size is not known
+MOST_BYTES = 500_000_000  # bytes, where the size is not known
 CHUNK = 1 << 18
 CONNECTIONS = 1000  # to one source, each of which must have brought something new
 
@@ -90,7 +90,7 @@ def _fetch(source: str, part: Path, size: int | None, progress: Progress, timeou
             return
         failure = SourceFailed("the connection was cut")
         try:
-            begin = had if had < (size or CAP) else 0
+            begin = had if had < (size or MOST_BYTES) else 0
             with open_source(source, begin, etag=etag, timeout=timeout) as opened:
                 etag = opened.etag
                 if size is not None and opened.total not in (None, size):
@@ -106,7 +106,7 @@ def _fetch(source: str, part: Path, size: int | None, progress: Progress, timeou
 
 
 def _append(opened: Opened, part: Path, size: int | None, progress: Progress) -> None:
-    most = size or CAP
+    most = size or MOST_BYTES
     with part.open("ab" if opened.offset else "wb") as file:
         done = opened.offset
         while done <= most and (chunk := opened.read(CHUNK)):

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from convscope.data import DATASETS
 from convscope.errors import UsageError
+from convscope.tables import look_up
 
 
 def named_places(config: Mapping[str, Any]) -> list[str]:
@@ -46,9 +48,6 @@ def with_images_at(images: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     kind, colon, _ = dataset["name"].partition(":")
     if colon:
         return {**config, "dataset": {**dataset, "name": f"{kind}:{images.resolve()}"}}
-    from convscope.data import DATASETS
-    from convscope.tables import look_up
-
     if "data_dir" not in inspect.signature(look_up(DATASETS, kind, kind="dataset").load()).parameters:
         raise UsageError(f"{kind} is the same on every machine; leave out --images")
     return {**config, "dataset": {**dataset, "options": {**dataset["options"], "data_dir": str(images.resolve())}}}

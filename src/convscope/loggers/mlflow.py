@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from convscope.loggers.follow import FramePixels
-from convscope.loggers.readings import scalars, sentence, settings
+from convscope.loggers.readings import began, scalars, sentence, settings
 from convscope.types import Event
 
 AT_ONCE = 1000, 100
@@ -38,8 +37,7 @@ class MLflow:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table that it makes
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self._frame_pixels = frame_pixels
-        started = config.get("started")
-        self._began = datetime.fromisoformat(started) if started else datetime.now()
+        self._began = began(config)
         address = memory.get("address") or mlflow.get_tracking_uri()
         self._client = mlflow.MlflowClient(address)
         if not self._goes_on(memory.get("id")):
@@ -54,7 +52,7 @@ class MLflow:
     def log(self, events: Sequence[Event]) -> None:
         """Pass the events on, as many in one request as MLflow takes."""
         metrics = [
-            Metric(name, value, int((self._began.timestamp() + event.time) * 1000), event.step)
+            Metric(name, value, int((self._began + event.time) * 1000), event.step)
             for event in events
             for name, value in scalars(event).items()
         ]

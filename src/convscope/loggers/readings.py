@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from convscope.training.recipe_values import flat_values
@@ -71,6 +73,12 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     told["model"] = {key: model[key] for key in ("name", "parameters") if key in model}
     told["versions"] = config.get("versions", {})
     return {key: value for key, value in flat_values(told).items() if value is not None}
+
+
+def began(config: Mapping[str, Any]) -> float:
+    """When the training began, in seconds since 1970: as run.json says, or now where there is none."""
+    started = config.get("started")
+    return datetime.fromisoformat(started).timestamp() if started else time.time()
 
 
 def as_text(config: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch.utils.tensorboard import RecordWriter
 from torch.utils.tensorboard.summary import hparams, image, scalar, text
 
 from convscope.loggers.follow import FramePixels
-from convscope.loggers.readings import as_text, scalars, sentence, settings
+from convscope.loggers.readings import as_text, began, scalars, sentence, settings
 from convscope.types import Event
 
 # Generated code, of which a type checker sees nothing.
@@ -44,8 +43,7 @@ class TensorBoard:
         known = min(step, max(told.values(), default=-1))
         self.told = {kind: min(last, known) for kind, last in told.items()}
         self._frame_pixels = frame_pixels
-        started = config.get("started")
-        self._began = datetime.fromisoformat(started).timestamp() if started else time.time()
+        self._began = began(config)
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
         self._file = folder / name
         self._buffer = io.BytesIO()

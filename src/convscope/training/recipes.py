@@ -13,6 +13,8 @@ from convscope.tables import Entry, Table, look_up
 from convscope.training.recipe_values import recipe_from_mapping, set_value
 from convscope.types import Augmentation, Dataset, Phase, Recipe
 
+LEFT_TO_THE_MACHINE: dict[str, Any] = dict.fromkeys(("precision", "memory_format", "compiled"), "auto")
+
 OWN = (
     Recipe(
         name="fast",
@@ -35,9 +37,7 @@ OWN = (
         ),
         augmentation=Augmentation(crop=2, flip=True),
         label_smoothing=0.1,
-        precision="auto",
-        memory_format="auto",
-        compiled="auto",
+        **LEFT_TO_THE_MACHINE,
     ),
     Recipe(
         name="small",
@@ -57,9 +57,7 @@ OWN = (
         batch_size=32,
         augmentation=Augmentation(crop=2, flip=True),
         label_smoothing=0.1,
-        precision="auto",
-        memory_format="auto",
-        compiled="auto",
+        **LEFT_TO_THE_MACHINE,
     ),
     Recipe(
         name="best",
@@ -77,9 +75,7 @@ OWN = (
         ),
         batch_size=500,
         augmentation=Augmentation(crop=4, flip=True, cutout=12),
-        precision="auto",
-        memory_format="auto",
-        compiled="auto",
+        **LEFT_TO_THE_MACHINE,
     ),
     Recipe(
         name="sgd",
@@ -87,9 +83,7 @@ OWN = (
         model="resnet18-7x7",
         phases=(Phase(optimizer="sgd", learning_rate=0.01, epochs=12),),
         batch_size=256,
-        precision="auto",
-        memory_format="auto",
-        compiled="auto",
+        **LEFT_TO_THE_MACHINE,
     ),
     Recipe(
         name="adam",
