@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from convscope import __version__
 from convscope.command_line.comparison import compare_runs, train_recipes
 from convscope.command_line.completion import completion_command
-from convscope.command_line.console import print_address, print_results, say
+from convscope.command_line.console import print_results, say
 from convscope.command_line.endings import explain
 from convscope.command_line.examples import examples_of
 from convscope.command_line.flags import (
@@ -35,7 +35,7 @@ from convscope.command_line.jobs import read_dataset, resume_training, run_resul
 from convscope.command_line.listings import LISTINGS
 from convscope.command_line.stop_signals import told_as_interrupts
 from convscope.command_line.transfers import TRANSFERS
-from convscope.command_line.viewing import draw_film, explore_network
+from convscope.command_line.viewing import draw_film, explore_network, watch_runs
 from convscope.errors import DataError, UsageError
 from convscope.methods import METHODS
 
@@ -152,18 +152,7 @@ def watch(
     follow
         End with the process of that number, and the last page.
     """
-    from convscope.web.dashboard.watch import watch as watch_folder
-
-    watch_folder(
-        folder,
-        port=page.port,
-        host=page.host,
-        expose=page.expose,
-        open_browser=not page.no_open,
-        say=print_address,
-        warn=say,
-        follow=follow,
-    )
+    watch_runs(folder, page, follow)
 
 
 @app.command

@@ -1,4 +1,4 @@
-"""What the commands film and explore do: a training as an animation, and a network in the browser."""
+"""What the commands film, watch and explore do: a training as an animation, runs and a network in the browser."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ def draw_film(
     )
 
 
+def watch_runs(folder: Path, page: PageFlags, follow: int | None) -> None:
+    """Show the runs of a folder in the browser until Ctrl-C, or until the process numbered `follow` has ended."""
+    from convscope.web.dashboard.watch import watch
+
+    watch(folder, follow=follow, **_served(page))
+
+
+def _served(page: PageFlags) -> dict[str, Any]:
+    """Where a live page is served, and who is told of it, as its server takes it."""
+    return {
+        "port": page.port,
+        "host": page.host,
+        "expose": page.expose,
+        "open_browser": not page.no_open,
+        "say": print_address,
+        "warn": say,
+    }
+
+
 def explore_network(name: str, images: Path | None, flags: SubjectFlags, page: PageFlags, output: Output) -> None:
     """Open a network in the browser until Ctrl-C, with a run's own images, those of a folder, or what is uploaded."""
     from convscope.web.explorer.explore import explore
@@ -60,12 +79,7 @@ def explore_network(name: str, images: Path | None, flags: SubjectFlags, page: P
         run,
         images=images,
         arguments=[str(run or name), *words],
-        port=page.port,
-        host=page.host,
-        expose=page.expose,
-        open_browser=not page.no_open,
-        say=print_address,
-        warn=say,
+        **_served(page),
     )
 
 
