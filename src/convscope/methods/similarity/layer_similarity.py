@@ -30,8 +30,8 @@ def layer_similarity(
 
     It is ⟨K, L⟩ / (‖K‖ ‖L‖) with Frobenius products of the centred Gram matrices K = XXᵀ and L = YYᵀ, which for
     centred activations X and Y equals ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖): Kornblith et al. 2019 (arXiv:1905.00414), section 3,
-    with linear kernels. 1 says that one is the other turned, mirrored and scaled as a whole; 0 stands where a layer gives
-    the same for every image. Both must be of the same images in the same order.
+    with linear kernels. 1 says that one is the other turned, mirrored and scaled as a whole; 0 stands where a layer
+    gives the same for every image. Both must be of the same images in the same order.
 
     >>> gram = {"a": np.array([[1.0, -1.0], [-1.0, 1.0]])}
     >>> layer_similarity(gram, gram).tolist()
