@@ -28,8 +28,7 @@ TOGETHER = 2
 
 @dataclass
 class Impatience:
-    """A silent rank counts as lost once that file is there, and not before; for tests, which wait neither too long
-    nor, on a busy machine, too short."""
+    """From when that file is there a silent rank soon counts as lost; before, one that is only slow does not."""
 
     file: Path
 
