@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from convscope.errors import RankLost
+from convscope.errors import RankLost, in_one_line
 from convscope.rank_watch import FAILED, RankWatch
 
 PATIENCE = timedelta(hours=1)
@@ -119,7 +119,7 @@ def join_ranks() -> Generator[Ranks]:
     except BaseException as error:
         if _is_broken_talk(error) and (lost := watch.find_lost()):
             raise RankLost(lost) from error
-        watch.leave(f"{FAILED}{' '.join(str(error).split()) or type(error).__name__}")
+        watch.leave(f"{FAILED}{in_one_line(error)}")
         raise
     else:
         watch.leave()
