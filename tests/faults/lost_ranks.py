@@ -38,8 +38,8 @@ class Impatience:
         Thread(target=self._wait, daemon=True).start()
 
     def _wait(self) -> None:
-        until(self.file.exists)
-        rank_watch.SILENT_SECONDS = 0.5
+        if until(self.file.exists):
+            rank_watch.SILENT_SECONDS = 0.5
 
 
 def meeting(rank: int, count: int, port: int) -> dict[str, str]:
