@@ -76,6 +76,14 @@ def test_it_says_what_was_trained():
     assert "from the weights of donor.safetensors, of which only the head was trained" in said
 
 
+def test_a_phase_on_smaller_images_is_told_apart_from_the_next():
+    rise = {"optimizer": "adam", "warmup": 1.0, "resolution": 0.75}
+    given = {**config(), "recipe": {**config()["recipe"], "phases": [rise, {"optimizer": "adam", "resolution": 1.0}]}}
+    said = told(log([0.5, 0.8], [1.0, 0.5]), config=given)["What was trained?"]
+    assert "Adam at 0.001 for 2 epochs on smaller images, in batches" in said
+    assert "smaller" not in told(log([0.5, 0.8], [1.0, 0.5]))["What was trained?"]
+
+
 def test_a_training_that_went_on_for_nothing_is_told_so():
     said = told(log([0.4, 0.7, 0.795, 0.8, 0.79, 0.8], [1.2, 0.8, 0.6, 0.7, 0.9, 1.2]))["How did it go?"]
     assert "always naming the commonest class would give 33.3 %" in said

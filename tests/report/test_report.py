@@ -255,6 +255,24 @@ def test_interrupted_run_says_so(tmp_path, no_sections):
     assert "Train accuracy" not in page.text
 
 
+def test_phases_that_differ_in_the_size_of_their_images_say_so(tmp_path, no_sections):
+    network, dataset = small()
+    events = [
+        dataclasses.replace(each, data={**each.data, "optimizer": "sgd"}) if each.kind == "phase" else each
+        for each in run_events()
+    ]
+    given = config()
+    rise, fall = (dict(phase, optimizer="sgd") for phase in given["recipe"]["phases"])
+    given["recipe"] = {**given["recipe"], "phases": [{**rise, "warmup": 1.0, "resolution": 0.5}, fall]}
+    text = write_report(tmp_path, network=network, dataset=dataset, events=events, config=given).read_text()
+    text = re.sub(r"\s+", " ", text)
+    side = max(network.input_size)
+    assert f"phase 1 saw images of {side // 2} pixels instead of {side}" in text
+    assert "often the doing of the new size of the images." in text
+    assert "new optimizer" not in text
+    assert "To compare optimizers" not in text
+
+
 def test_perfect_network_and_stages_by_name(tmp_path):
     _, dataset = small(40, class_names=("dark", "bright"))
     images = dataset.test.images.images

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ COURSE_REPORTS = {  # each figure of the two course reports, and the words above
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network, dataset = small()
+    dataset = replace(dataset, name="folder:/home/me/birds")
     return write_report(
         tmp_path_factory.mktemp("run"), network=network, dataset=dataset, events=run_events(), config={"seed": 3}
     )
@@ -88,6 +90,14 @@ def test_it_has_every_figure_of_the_course_reports(opened, figure):
     text = re.sub(r"\s+", " ", page.inner_text("body"))
     for words in COURSE_REPORTS[figure]:
         assert words in text
+
+
+def test_a_folder_is_called_by_its_own_name(opened):
+    page, _, _ = opened
+    assert page.inner_text("h1").endswith("learned from birds")
+    captions = " ".join(page.locator("figcaption").all_inner_texts())
+    assert "images of birds" in captions
+    assert "/home/me" not in captions
 
 
 def test_each_method_s_section_says_how_to_read_it(opened):

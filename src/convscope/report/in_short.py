@@ -10,7 +10,7 @@ import numpy as np
 from convscope.hooks import layer_aliases
 from convscope.report.measured import MOST, ahead_of_random, middle
 from convscope.report.page import duration, percent, settings, spoken
-from convscope.report.training_words import began_said, has_risen, mistakes_of
+from convscope.report.training_words import began_said, has_risen, mistakes_of, smaller_images
 from convscope.types import Event, Network, Picture
 
 NEAR = 0.01  # of the best test accuracy, from which on a training has brought next to nothing
@@ -58,9 +58,11 @@ def _trained(network: Network, images: Numbers, config: Numbers, phases: Sequenc
         text += f", on {images['train_images']:,} images of {len(network.class_names)} classes"
     text += f" ({spoken(images['name'])})"
     if phases:
+        smaller = smaller_images(recipe)
         spans = [
             f"{phase['optimizer']} at {phase['learning_rate']:g} for "
             + (f"{phase['epochs']:.3g} epochs" if phase["epochs"] is not None else f"{phase['steps']:,} steps")
+            + (" on smaller images" if phase["index"] in smaller else "")
             for phase in phases
         ]
         text += f": {', then '.join(spans)}"

@@ -37,7 +37,14 @@ from convscope.report.results import (
     training_speed,
 )
 from convscope.report.sections import Shown, sections
-from convscope.report.training_words import began_said, classes_said, confusion_said, curves_said, sureness_said
+from convscope.report.training_words import (
+    began_said,
+    classes_said,
+    confusion_said,
+    curves_said,
+    sizes_said,
+    sureness_said,
+)
 from convscope.training.frames import read_info
 from convscope.types import Dataset, Event, Network, Progress, no_progress
 
@@ -132,6 +139,7 @@ def write_report(
         "weights": album.provenance.get("Weights"),
         "phases": phases,
         "paces": pace,
+        "sizes": sizes_said(config.get("recipe") or {}, max(network.input_size)),
         "end": end,
         "short": in_short(
             network=network,

@@ -54,6 +54,32 @@ def began_said(config: Mapping[str, Any]) -> str:
     return f"the weights that {name} gives it" if is_factory(name) else "random weights"
 
 
+def smaller_images(recipe: Mapping[str, Any]) -> dict[int, float]:
+    """The places of the phases that see smaller images while their rate rises, each with the share of their sides.
+
+    >>> smaller_images({"phases": [{"schedule": "one-cycle", "warmup": 1.0, "resolution": 0.75}, {}]})
+    {0: 0.75}
+    """
+    phases = enumerate(recipe.get("phases") or [])
+    shares = {place: phase.get("resolution", 1.0) for place, phase in phases if phase.get("warmup")}
+    return {place: share for place, share in shares.items() if share < 1}
+
+
+def sizes_said(recipe: Mapping[str, Any], side: int) -> str:
+    """Which phases saw smaller images, and what that does to their test accuracy; "" where none did.
+
+    >>> sizes_said({"phases": [{"warmup": 1.0, "resolution": 0.75}]}, 32)[:72]
+    'While its learning rate rose, phase 1 saw images of 24 pixels instead of'
+    """
+    texts = [
+        f"While its learning rate rose, phase {place + 1} saw images of {round(side * share)} pixels instead of "
+        f"{side}, which takes less time. Test images keep their size, which it was not trained on: its test accuracy "
+        "says less than it has learned."
+        for place, share in smaller_images(recipe).items()
+    ]
+    return " ".join(texts)
+
+
 def curves_said(events: Sequence[Event]) -> str:
     """Where the curves begin and end, and how much of their up and down means nothing."""
     losses = [event.data["loss"] for event in events if event.kind == "train" and "loss" in event.data]
