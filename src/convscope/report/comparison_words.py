@@ -41,7 +41,8 @@ def curves_said(contenders: Sequence[Contender]) -> str:
             f"lowest, {_mean(least, 'test_loss'):.3g}, after epoch {_mean(least, 'epoch'):.3g} and ended at "
             f"{_mean(last, 'test_loss'):.3g}."
         )
-        mistakes = fmean(mistakes_of(data) for data in least)
+        images = contender.members[0].run.config["dataset"]["test_images"]
+        mistakes = fmean(mistakes_of(data, images) for data in least)
         if has_risen(_mean(least, "test_loss"), _mean(last, "test_loss"), mistakes):
             risen.append(contender.name)
     if risen:

@@ -38,7 +38,7 @@ def in_short(
     aliases = {inner: alias for alias, inner in layer_aliases(network.model).items()}
     answers = [
         ("What was trained?", _trained(network, images, config, phases)),
-        ("How did it go?", _went(events, end, matrix, found)),
+        ("How did it go?", _went(images, events, end, matrix, found)),
         ("What did it learn?", " ".join([*_classes(network, matrix, found), *_insides(pictures, aliases)])),
         ("What can the pictures prove, and what not?", _proves(pictures, aliases)),
     ]
@@ -76,7 +76,9 @@ def _trained(network: Network, images: Numbers, config: Numbers, phases: Sequenc
     return text
 
 
-def _went(events: Sequence[Event], end: Event | None, matrix: np.ndarray | None, found: Numbers) -> str:
+def _went(
+    images: Numbers, events: Sequence[Event], end: Event | None, matrix: np.ndarray | None, found: Numbers
+) -> str:
     """How test accuracy came about, and what to make of it."""
     accuracy = found["accuracy"]
     if accuracy is None:
@@ -89,7 +91,7 @@ def _went(events: Sequence[Event], end: Event | None, matrix: np.ndarray | None,
         text += f"; always naming the commonest class would give {percent(matrix.sum(axis=1).max() / matrix.sum())}"
     text += "."
     if len(known) > 1:
-        text += f" {_course([event.data for event in known])}"
+        text += f" {_course([event.data for event in known], images['test_images'])}"
     if end and end.data["train_accuracy"] - accuracy > KNOWN:
         more = 100 * (end.data["train_accuracy"] - accuracy)
         text += (
@@ -101,8 +103,8 @@ def _went(events: Sequence[Event], end: Event | None, matrix: np.ndarray | None,
     return text
 
 
-def _course(known: Sequence[Numbers]) -> str:
-    """How evaluations followed each other."""
+def _course(known: Sequence[Numbers], images: int | None) -> str:
+    """How evaluations of so many test images followed each other."""
     accuracies = [float(data["test_accuracy"]) for data in known]
     losses = [float(data["test_loss"]) for data in known if data.get("test_loss") is not None]
     best = max(accuracies)
@@ -121,7 +123,7 @@ def _course(known: Sequence[Numbers]) -> str:
     if len(losses) < len(known):
         return text
     lowest = known[losses.index(min(losses))]
-    if has_risen(min(losses), losses[-1], mistakes_of(lowest)):
+    if has_risen(min(losses), losses[-1], mistakes_of(lowest, images)):
         text += (
             f" Test loss was lowest, {min(losses):.3g}, after epoch {lowest['epoch']:.3g} and rose to "
             f"{losses[-1]:.3g}: since then the network has grown surer of its mistakes."

@@ -30,14 +30,13 @@ def has_risen(lowest: float, last: float, mistakes: float) -> bool:
     return last > lowest * (1 + 2 / sqrt(max(1, mistakes)))
 
 
-def mistakes_of(evaluation: Mapping[str, Any]) -> int:
-    """How many test images an evaluation's confusion matrix has beside its diagonal; 0 where there is none.
+def mistakes_of(evaluation: Mapping[str, Any], images: int | None) -> float:
+    """How many of so many test images an evaluation got wrong; 0 where their number is unknown.
 
-    >>> mistakes_of({"confusion": [[8, 2], [1, 9]]}), mistakes_of({})
-    (3, 0)
+    >>> mistakes_of({"test_accuracy": 0.75}, 360), mistakes_of({"test_accuracy": 0.75}, None)
+    (90.0, 0.0)
     """
-    matrix = np.asarray(evaluation.get("confusion", [[0]]))
-    return int(matrix.sum() - matrix.trace())
+    return (1 - evaluation["test_accuracy"]) * (images or 0)
 
 
 def began_said(config: Mapping[str, Any]) -> str:
