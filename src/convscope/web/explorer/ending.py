@@ -7,8 +7,8 @@ import sys
 import time
 from threading import Thread
 
-JOIN_SECONDS = 10.0
-"""What is being done when the explorer ends has so long to notice it."""
+JOIN_SECONDS = 60.0
+"""What is being done when the explorer ends has so long to notice it: to import torch, say, on a busy machine."""
 
 LOOK_SECONDS = 0.02
 
