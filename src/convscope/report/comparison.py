@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from convscope.report.standings import Difference, Standing, difference_of, reac
 from convscope.report.verdict import answer
 from convscope.training.engine import place, select_device
 from convscope.training.run import Run
-from convscope.types import Dataset, Network, Progress, no_progress
+from convscope.types import Dataset, Network, Progress, Say, no_progress, say_nothing
 
 LOOKED_INTO = 3  # contenders beside the first whose insides are compared
 STEPS = 5  # of progress
@@ -44,7 +44,7 @@ def write_comparison(
     dataset: Dataset | None,
     *,
     command: str = "",
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = say_nothing,
     progress: Progress = no_progress,
 ) -> str:
     """Write the page of two or more runs to `target`; returns its answer in words.
@@ -148,7 +148,7 @@ def write_comparison(
     return " ".join(sentences)
 
 
-def _load(members: Sequence[Trained], say: Callable[[str], None]) -> dict[Path, Network]:
+def _load(members: Sequence[Trained], say: Say) -> dict[Path, Network]:
     """The networks that have a whole checkpoint, by their run's folder."""
     networks: dict[Path, Network] = {}
     for member in members:

@@ -26,6 +26,9 @@ FRAMES_A_PHASE = 32
 BUDGET = 0.005
 """The share of the training's time that the film may take: with the dashboard open, less than a fiftieth together."""
 
+SHORT, SHORT_BUDGET = 0.5, 0.02
+"""So many seconds may the film of a short training take, up to that share: some frames more for who begins."""
+
 PROBES = 4
 """Images whose feature maps are kept."""
 
@@ -57,6 +60,15 @@ def film_steps(spans: Sequence[Span], *, frames: int = FRAMES_A_PHASE) -> list[i
         grid = np.geomspace(1, span.last - span.first, frames - 1)
         steps |= {span.first, *(span.first + np.rint(grid).astype(int)).tolist()}
     return sorted(steps)
+
+
+def allowance(seconds: float) -> float:
+    """Of so many seconds of training, those that the film may take.
+
+    >>> allowance(10), allowance(60), allowance(1000)
+    (0.2, 0.5, 5.0)
+    """
+    return max(BUDGET * seconds, min(SHORT, SHORT_BUDGET * seconds))
 
 
 class Recorder:
@@ -110,7 +122,7 @@ class Recorder:
         rate = max(seconds - before - self._spent, 0.0) / (step - first)  # seconds a step takes without the film
         due = [each for each in self._due if each >= first]
         share = (due.index(step) + 1) / len(due)  # so that it is not the last frames that are left out
-        self._room = BUDGET * rate * (self._total - first) * share - self._spent
+        self._room = allowance(rate * (self._total - first)) * share - self._spent
         return self._last <= self._room
 
     def take(self, step: int) -> Iterator[tuple[EventKind, dict[str, Any]]]:

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from convscope.errors import UsageError
+from convscope.types import Say, say_nothing
 from convscope.web.guard import Guard, read_secret
 from convscope.web.place import HOME, Place, find_place, warning
 
@@ -49,13 +50,13 @@ def serve(
     *,
     port: int | None,
     open_browser: bool,
-    say: Callable[[str], None],
+    say: Say,
     close_streams: Callable[[], None],
     on_start: Callable[[Callable[[], None]], None] = lambda stop: None,
     posts: Collection[str] = (),
     host: str | None = None,
     expose: bool = False,
-    warn: Callable[[str], None] = lambda text: None,
+    warn: Say = say_nothing,
 ) -> None:
     """Serve the app until Ctrl-C or SIGTERM, or until `stop`, which `on_start` is handed, is called.
 

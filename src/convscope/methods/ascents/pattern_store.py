@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from convscope.durable import replace_file, to_json
-from convscope.errors import ResourceError, UsageError
+from convscope.durable import refusal_told, replace_file, to_json
+from convscope.errors import UsageError
 from convscope.hooks import resolve_layer
 from convscope.methods.ascents.excite import Excited, chunks, excite, joined
 from convscope.methods.ascents.excited_picture import excited_picture
@@ -179,11 +179,9 @@ def _save(path: Path, tensors: dict[str, Any]) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file, which is whole or not there. Raises ResourceError."""
-    try:
+    with refusal_told(f"save pictures in {path.parent}", "make room there"):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data)
-    except OSError as error:
-        raise ResourceError(f"cannot save pictures in {path.parent}: {error.strerror}; make room there") from error
 
 
 def _is_whole(path: Path) -> bool:

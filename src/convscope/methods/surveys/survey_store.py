@@ -14,8 +14,7 @@ import safetensors.numpy
 import torch
 from safetensors import SafetensorError
 
-from convscope.durable import replace_file, to_json
-from convscope.errors import ResourceError
+from convscope.durable import refusal_told, replace_file, to_json
 from convscope.methods.surveys.survey import Half, half_of, resolved_layers, survey
 from convscope.methods.surveys.tally import LayerSurvey
 from convscope.ranks import ALONE, Ranks
@@ -78,12 +77,10 @@ def save_survey(folder: Path, surveys: Mapping[str, LayerSurvey], record: Mappin
     }
     data = safetensors.numpy.save(arrays)
     checked = {**record, "sha256": hashlib.sha256(data).hexdigest()}
-    try:
+    with refusal_told(f"save the survey in {folder}", "make room there"):
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / f"{record['split']}.safetensors", data)
         replace_file(folder / f"{record['split']}.json", to_json({**checked, "record_sha256": _sum(checked)}))
-    except OSError as error:
-        raise ResourceError(f"cannot save the survey in {folder}: {error.strerror}; make room there") from error
 
 
 def load_survey(folder: Path, split: str) -> tuple[dict[str, Any], dict[str, LayerSurvey]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
 
 from convscope.training.log_parts import MEASURED, Part, empty_columns
+from convscope.types import Say
 from convscope.web.dashboard.run_list import RunList, WatchedRun
 from convscope.web.dashboard.run_log import RunLog
 from convscope.web.dashboard.run_summary import is_finished
@@ -53,7 +54,7 @@ class Told(NamedTuple):
 class Live:
     """Follows the runs of a folder for any number of pages."""
 
-    def __init__(self, folder: Path, *, warn: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, *, warn: Say) -> None:
         self.runs = RunList(folder)
         self._warn = warn
         self.pages: set[Page] = set()

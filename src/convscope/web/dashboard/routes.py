@@ -22,6 +22,7 @@ from starlette.routing import Route
 from convscope.errors import ConvscopeError, UsageError
 from convscope.training.log_parts import AXES
 from convscope.training.log_table import write_csv
+from convscope.types import Say
 from convscope.web.answers import (
     EVERYWHERE,
     Missing,
@@ -58,7 +59,7 @@ STEPS = range(10**15)
 class Dashboard:
     """The app that shows the runs of a folder to any number of pages."""
 
-    def __init__(self, folder: Path, *, warn: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, *, warn: Say) -> None:
         self.live = Live(folder, warn=warn)
         self._scales = FilmScales()
         self._one_at_a_time = CapacityLimiter(1)  # what takes memory and processor time, which training needs too

@@ -17,6 +17,7 @@ from threading import Thread
 import psutil
 
 from convscope.errors import UsageError
+from convscope.types import Say, say_nothing
 from convscope.web.dashboard.live import Live
 from convscope.web.dashboard.routes import Dashboard
 from convscope.web.server import serve
@@ -31,17 +32,13 @@ START_SECONDS = 15.0
 """So long a training waits for the dashboard beside it to say its address."""
 
 
-def say_nothing(text: str) -> None:
-    """The warning of a caller that wants silence."""
-
-
 def watch(
     folder: Path,
     *,
     port: int | None,
     open_browser: bool,
-    say: Callable[[str], None],
-    warn: Callable[[str], None] = say_nothing,
+    say: Say,
+    warn: Say = say_nothing,
     follow: int | None = None,
     host: str | None = None,
     expose: bool = False,
@@ -89,7 +86,7 @@ async def end_after(number: int, live: Live, stop: Callable[[], None]) -> None:
     stop()
 
 
-def start_beside(folder: Path, *, open_browser: bool, say: Callable[[str], None]) -> str | None:
+def start_beside(folder: Path, *, open_browser: bool, say: Say) -> str | None:
     """Start the dashboard of a folder, made where there is none, as a process of its own; its address.
 
     It outlives this process by a minute, or as long as a page is open, and neither can harm the other. Where it does

@@ -19,7 +19,7 @@ from convscope.methods.surveys.class_images import predict
 from convscope.methods.surveys.survey import surveyed_layers
 from convscope.methods.surveys.survey_store import stored_survey
 from convscope.methods.surveys.tally import LayerSurvey
-from convscope.types import Dataset, Network
+from convscope.types import Dataset, Network, Say
 from convscope.web.explorer.ending import Closed
 from convscope.web.explorer.explored import Explored
 from convscope.web.explorer.stream import Stream
@@ -31,7 +31,7 @@ Value = TypeVar("Value")
 class Behind:
     """Long work on one thread that leaves the processor to all others, and what it has found so far."""
 
-    def __init__(self, explored: Explored, network: Network, stream: Stream, *, warn: Callable[[str], None]) -> None:
+    def __init__(self, explored: Explored, network: Network, stream: Stream, *, warn: Say) -> None:
         self._explored = explored
         self._stream = stream
         self._warn = warn

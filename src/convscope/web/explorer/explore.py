@@ -22,7 +22,7 @@ from convscope.web.explorer.early import describe_early, keep_description
 from convscope.web.server import serve
 
 if TYPE_CHECKING:
-    from convscope.types import Dataset, Network
+    from convscope.types import Dataset, Network, Say
     from convscope.web.explorer.routes import Explorer
 
 
@@ -34,8 +34,8 @@ def explore(
     arguments: Sequence[str] = (),
     port: int | None,
     open_browser: bool,
-    say: Callable[[str], None],
-    warn: Callable[[str], None],
+    say: Say,
+    warn: Say,
     host: str | None = None,
     expose: bool = False,
 ) -> None:

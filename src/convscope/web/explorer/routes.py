@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from sse_starlette import EventSourceResponse
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from convscope.errors import ConvscopeError
-from convscope.types import Network
+from convscope.types import Network, Say
 from convscope.web.answers import as_json, tell_bug, tell_error, tell_http_error
 from convscope.web.explorer.answers import Desk, tell_given_up
 from convscope.web.explorer.behind import Behind
@@ -33,7 +33,7 @@ PING_SECONDS = 5
 class Explorer:
     """The app that shows one network; its routes name layers, channels, classes and images, and never files."""
 
-    def __init__(self, explored: Explored, network: Network, *, warn: Callable[[str], None]) -> None:
+    def __init__(self, explored: Explored, network: Network, *, warn: Say) -> None:
         self._explored = explored
         self._stream = Stream()
         self._desk = Desk(explored, network, self._stream)
