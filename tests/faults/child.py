@@ -21,6 +21,7 @@ from tests.faults import tiny
 torch.set_num_threads(1)  # no thread is started before a fork
 
 
+@tiny.known()
 def run_command(
     arguments: Sequence[str], output: str, environment: Mapping[str, str], faults: Sequence[Any], steps: Any
 ) -> None:
@@ -28,7 +29,6 @@ def run_command(
 
     `steps` counts the steps of the training, from 0 when the command begins.
     """
-    tiny.register()  # here, in a process of its own: elsewhere the tables stay what they are
     os.environ.update(environment)
     tempfile.tempdir = None
     for stream, path in ((1, f"{output}.out"), (2, f"{output}.err")):

@@ -12,15 +12,12 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
 from PIL import Image
 from safetensors.torch import save_file
 
 from convscope.cli import main
-from convscope.data import DATASETS
-from convscope.models import MODELS, build_model
-from convscope.tables import Entry
+from convscope.models import build_model
 from tests.faults import tiny
 from tests.faults.harness import Tally
 
@@ -142,13 +139,11 @@ explore run --images nowhere --no-open       | 2 | no folder "nowhere"; wanted: 
 def workplace(folder: Path) -> Generator[None]:
     """In the folder, with a run, files of every wrong kind, a tiny dataset, and neither timm nor wandb."""
     before = Path.cwd()
-    planted = {"planted": Entry("tests.faults.tiny:load_planted", "for tests")}
-    net = {"tiny": Entry("tests.faults.tiny:tiny_net", "for tests")}
     modules = {name: sys.modules.get(name) for name in ("timm", "wandb")}
     ours = sys.modules.pop("convscope.loggers.wandb", None)  # it may have found wandb before
     os.chdir(folder)
     try:
-        with mock.patch.dict(DATASETS, planted), mock.patch.dict(MODELS, net):
+        with tiny.known():
             sys.modules |= dict.fromkeys(modules)  # None: not there to be imported
             recipe = tiny.write_recipe(folder, "sgd")
             code, _, said = call(f"train planted --recipe {recipe} --tune off --quiet --out run")

@@ -28,10 +28,10 @@ STOPPED = 15
 """The step, of 20."""
 
 
+@tiny.known()
 def old_runs(folder: Path) -> Tally:
     """Open each, read all of it, and go on with it to its end."""
     tally = Tally("runs of older releases")
-    tiny.register()
     for kept in sorted(KEPT.iterdir()):
         run = folder / kept.name
         shutil.copytree(kept, run)
@@ -89,9 +89,9 @@ def refused(run: Path) -> str:
     return "it was opened"
 
 
+@tiny.known()
 def keep() -> None:
     """Leave a run of this release, half way and with one frame of its film, for the releases after it."""
-    tiny.register()
     digits, run = load_dataset("digits"), KEPT / __version__
     with tempfile.TemporaryDirectory() as folder:
         recipe = get_recipe(str(tiny.write_recipe(Path(folder), "switch")))

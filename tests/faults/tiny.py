@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import nn
@@ -70,10 +72,13 @@ def tiny_net(*, class_count: int) -> nn.Module:
     return TinyNet(class_count)
 
 
-def register() -> None:
-    """Let the command line know them: `convscope train planted --recipe FILE`."""
-    DATASETS["planted"] = Entry("tests.faults.tiny:load_planted", "for tests")
-    MODELS["tiny"] = Entry("tests.faults.tiny:tiny_net", "for tests")
+@contextlib.contextmanager
+def known() -> Generator[None]:
+    """Within it the command line knows them: `convscope train planted --recipe FILE`."""
+    planted = {"planted": Entry("tests.faults.tiny:load_planted", "for tests")}
+    net = {"tiny": Entry("tests.faults.tiny:tiny_net", "for tests")}
+    with mock.patch.dict(DATASETS, planted), mock.patch.dict(MODELS, net):
+        yield
 
 
 def write_recipe(folder: Path, name: str) -> Path:
