@@ -67,9 +67,10 @@ def opened(watched: Watched, context: Any, *, clean: bool = True) -> Generator[A
     finally:
         page.close()
     own = (f"http://127.0.0.1:{watched.port}/", f"blob:http://127.0.0.1:{watched.port}/", "data:")
-    assert [url for url in asked if not url.startswith(own)] == []
+    foreign = [url for url in asked if not url.startswith(own)]
+    assert foreign == [], foreign
     if clean:
-        assert told == []
+        assert told == [], told
 
 
 def choose(page: Any, *names: str) -> None:

@@ -36,7 +36,7 @@ export class Charts {
     const seen = new IntersectionObserver(note, { rootMargin: "200px" });
     const resized = new ResizeObserver((entries) => {
       for (const { target } of entries) {
-        if (!target.layout) continue;
+        if (!target.layout || !target.offsetParent) continue; // plotly refuses to resize what is hidden
         this.#drawWhole(this.#charts.find(({ plot }) => plot === target));
         this.#plotly.Plots.resize(target);
       }
