@@ -89,7 +89,7 @@ def test_it_changes_what_is_learned(dataset):
 
 @pytest.mark.parametrize("layer", [nn.Linear(8, 3), nn.Conv2d(1, 4, 3), nn.Conv2d(3, 6, 3, groups=3)])
 def test_another_beginning_is_refused(layer, dataset):
-    with pytest.raises(UsageError, match=r"phases\.whitened needs a network that begins with a convolution"):
+    with pytest.raises(UsageError, match=r"begins with a convolution.*--set phases\.0\.whitened=false"):
         PatchWhitening(nn.Sequential(layer), dataset)
 
 
