@@ -37,8 +37,8 @@ class PatchWhitening:
         layer = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
         if layer is None or layer.in_channels != len(dataset.mean) or layer.groups != 1:
             raise UsageError(
-                "phases.whitened needs a network that begins with a convolution of the image, with all of its colours; "
-                "without it: --set phases.0.whitened=false"
+                "phases.whitened needs a network that begins with a convolution of the image, with all of its "
+                "colours; without it: --set phases.0.whitened=false"
             )
         self._weight = layer.weight
         damped = patch_moments(layer, dataset)
