@@ -49,6 +49,84 @@ def test_taps_that_meet_only_padding_have_no_gradient():
     torch.testing.assert_close(small, plain)
 
 
+WITH_TILES = [  # channels, out channels, kernel, stride, padding, side
+    (8, 64, 3, 1, 1, 4),
+    (5, 64, 3, 2, 1, 8),
+    (4, 64, 5, 1, 2, 4),
+    (8, 64, (3, 1), 1, (1, 0), 4),
+    (8, 64, 3, 1, 0, 6),
+    (8, 64, 2, 3, 0, 9),
+    (8, 64, 1, 1, 0, 4),
+    (8, 64, 1, 2, 0, 8),
+    (8, 64, 1, 2, 0, 7),
+    (8, 64, 1, 1, 1, 2),
+]
+
+
+@pytest.fixture
+def tiles(monkeypatch):
+    """A processor that multiplies in tiles, and double precision in bf16's place, so that sums can be compared."""
+    monkeypatch.setattr(small_maps, "_multiplies_in_tiles", lambda: True)
+    monkeypatch.setattr(small_maps.torch, "bfloat16", torch.float64)
+
+
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", WITH_TILES, ids=str)
+def test_equals_torch_where_gradients_alone_are_products(shape, bias):
+    channels, width, kernel, stride, padding, side = shape
+    convolution = nn.Conv2d(channels, width, kernel, stride, padding, bias=bias).double()
+    convolution = convolution.to(memory_format=torch.channels_last)
+    for plain, small in zip(*both_ways(convolution, (side, side), count=30), strict=True):
+        torch.testing.assert_close(small, plain, rtol=1e-12, atol=1e-12)
+        assert small.stride() == plain.stride() or 1 in small.shape
+
+
+def test_which_way_a_convolution_is_computed(monkeypatch):
+    """With tiles and in bf16: few positions and many channels; else only kernels larger than what they give."""
+    seen = []
+
+    def note(name):
+        way = getattr(small_maps, name)
+        monkeypatch.setattr(way, "apply", lambda *given, apply=way.apply: seen.append(name) or apply(*given))
+
+    note("_Unfolded")
+    note("_UnfoldedGradient")
+    monkeypatch.setattr(small_maps, "_multiplies_in_tiles", lambda: tiles)
+
+    def way(width, kernel, side, *, count=100):
+        seen.clear()
+        convolution = nn.Conv2d(8, width, kernel, padding=kernel // 2, bias=False, dtype=dtype)
+        with SmallMaps(convolution):
+            convolution(torch.zeros(count, 8, side, side, dtype=dtype))
+        return seen[0] if seen else None
+
+    for tiles, dtype in ((True, torch.bfloat16), (False, torch.bfloat16), (True, torch.float32)):
+        on = tiles and dtype == torch.bfloat16
+        assert way(64, 3, 4) == ("_UnfoldedGradient" if on else None)
+        assert way(64, 1, 4) == ("_Unfolded" if on else None)
+        assert way(63, 3, 4) is None
+        assert way(64, 3, 5) is None
+        assert way(400, 3, 8) == ("_UnfoldedGradient" if on else None)
+        assert way(400, 3, 9) is None
+        assert way(64, 3, 4, count=4) == "_Unfolded"  # 72 weights a channel for 64 outputs
+
+
+def test_frozen_weights_and_inputs_without_gradients_get_none():
+    for channels in (8, 64):
+        convolution = nn.Conv2d(channels, 64, 3, padding=1, bias=False).bfloat16()
+        images = torch.rand(30, channels, 4, 4, dtype=torch.bfloat16)
+        with SmallMaps(convolution):
+            convolution(images).sum().backward()
+            assert convolution.weight.grad is not None
+            convolution.requires_grad_(False)
+            convolution.weight.grad = None
+            images.requires_grad_()
+            convolution(images).sum().backward()
+        assert convolution.weight.grad is None
+        assert images.grad.shape == images.shape
+
+
 def test_only_kernels_larger_than_what_they_give_are_unfolded(monkeypatch):
     seen = []
     monkeypatch.setattr(

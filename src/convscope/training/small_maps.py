@@ -1,14 +1,21 @@
-"""Convolutions whose kernel is larger than what they give: a matrix product, without the taps that meet padding."""
+"""Convolutions of small maps as matrix products: all of one, without taps that meet padding, or a gradient alone."""
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
+
+POSITIONS = 64
+"""Maps of more positions are left to torch, unless the kernel is larger than what it gives."""
+
+CHANNELS_A_POSITION = 4
+"""And those of fewer channels than so many for each position."""
 
 
 def met_taps(size: int, kernel: int, stride: int, padding: int) -> slice:
@@ -27,6 +34,8 @@ class SmallMaps:
 
     The late layers of a network have millions of weights for maps of a few pixels. There oneDNN's convolutions take
     up to three times as long as the product of the unfolded maps, and most of a kernel may meet nothing but padding.
+    Where processors multiply bf16 matrices in tiles (AMX) convolving is as quick as it can be but for the gradient of
+    the weights: on small maps of many channels that one is a product, and of 1×1 kernels all three are.
     Outputs and gradients are those of the ordinary convolution up to the order of the sums; taps that meet only
     padding have a gradient of exactly zero. Modules, weights and hooks stay what they are.
 
@@ -61,7 +70,6 @@ def _is_plain(module: nn.Conv2d) -> bool:
         and module.dilation == (1, 1)
         and module.padding_mode == "zeros"
         and not isinstance(module.padding, str)
-        and module.padding != (0, 0)
     )
 
 
@@ -72,15 +80,29 @@ def _forward(module: nn.Conv2d, inputs: Float[Tensor, "N C H W"]) -> Float[Tenso
     width = (inputs.shape[-1] + 2 * left - module.kernel_size[1]) // right + 1
     rows = met_taps(inputs.shape[-2], module.kernel_size[0], down, up)
     columns = met_taps(inputs.shape[-1], module.kernel_size[1], right, left)
-    outputs = inputs.shape[0] * module.out_channels * height * width
-    if inputs.ndim != 4 or not rows.stop or not columns.stop or module.weight.numel() <= outputs:
+    if inputs.ndim != 4 or not rows.stop or not columns.stop:
         return nn.Conv2d.forward(module, inputs)
     kind = inputs.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
-    found: Any = _Unfolded.apply(
+    products = inputs.shape[0] * height * width  # rows of the matrices
+    few = height * width <= min(POSITIONS, module.out_channels / CHANNELS_A_POSITION)
+    tiled = few and dtype == torch.bfloat16 and _multiplies_in_tiles()
+    if module.weight[0].numel() > products or (tiled and module.kernel_size == (1, 1)):
+        way = _Unfolded
+    elif tiled:
+        way = _UnfoldedGradient
+    else:
+        return nn.Conv2d.forward(module, inputs)
+    found: Any = way.apply(
         inputs.to(dtype), module.weight, (height, width), module.stride, (up, left), (rows, columns)
     )
     return found if module.bias is None else found + module.bias.to(dtype)[:, None, None]
+
+
+@cache
+def _multiplies_in_tiles() -> bool:
+    """Whether the processor has AMX, in the only word of torch on it."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
 def _padding(module: nn.Conv2d) -> tuple[int, int]:
@@ -102,16 +124,11 @@ class _Unfolded(torch.autograd.Function):
         padding: tuple[int, int],
         taps: tuple[slice, slice],
     ) -> Tensor:
-        up, left = padding
-        padded = F.pad(inputs.permute(0, 2, 3, 1), (0, 0, left, left, up, up))  # (N, H', W', C)
         # (D, kh, kw, C), of the taps that meet something
         kernels = weight.permute(0, 2, 3, 1)[:, *taps].to(inputs.dtype)
-        unfolded = padded.new_empty(len(inputs), *size, *kernels.shape[1:])  # (N, h, w, kh, kw, C)
-        for row, column, met in _windows(padded, size, stride, taps):
-            unfolded[:, :, :, row, column] = met
-        flat, matrix = unfolded.view(-1, kernels[0].numel()), kernels.flatten(1)
+        flat, matrix = _unfold(inputs, size, stride, padding, taps), kernels.flatten(1)
         ctx.save_for_backward(flat, matrix)
-        ctx.weight, ctx.shape, ctx.given = weight, padded.shape, (size, stride, padding, taps)
+        ctx.weight, ctx.shape, ctx.given = weight, inputs.shape, (size, stride, padding, taps)
         return (flat @ matrix.T).view(len(inputs), *size, -1).permute(0, 3, 1, 2)
 
     @staticmethod
@@ -123,13 +140,64 @@ class _Unfolded(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             weight = _whole_gradient(signal.T @ flat, ctx.weight, taps)
         if ctx.needs_input_grad[0]:
+            count, channels, *sides = ctx.shape
             height, width = (axis.stop - axis.start for axis in taps)
-            unfolded = (signal @ matrix).view(-1, *size, height, width, ctx.shape[-1])
-            padded = signal.new_zeros(ctx.shape)
+            unfolded = (signal @ matrix).view(-1, *size, height, width, channels)
+            padded = signal.new_zeros(count, sides[0] + 2 * up, sides[1] + 2 * left, channels)
             for row, column, met in _windows(padded, size, stride, taps):
                 met += unfolded[:, :, :, row, column]
-            inputs = padded[:, up : ctx.shape[1] - up, left : ctx.shape[2] - left].permute(0, 3, 1, 2)
+            inputs = padded[:, up : up + sides[0], left : left + sides[1]].permute(0, 3, 1, 2)
         return inputs, weight, None, None, None, None
+
+
+class _UnfoldedGradient(torch.autograd.Function):
+    """A convolution as torch computes it, but for the gradient of its weight: a product with its unfolded input."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        size: tuple[int, int],
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        taps: tuple[slice, slice],
+    ) -> Tensor:
+        kernels = weight.to(inputs.dtype)
+        ctx.save_for_backward(inputs, kernels)
+        ctx.weight, ctx.given = weight, (size, stride, padding, taps)
+        return F.conv2d(inputs, kernels, None, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        images, kernels = ctx.saved_tensors
+        size, stride, padding, taps = ctx.given
+        inputs = weight = None
+        if ctx.needs_input_grad[1]:
+            signal = gradients[0].permute(1, 0, 2, 3).flatten(1).contiguous()  # (D, N h w)
+            weight = _whole_gradient(signal @ _unfold(images, size, stride, padding, taps), ctx.weight, taps)
+        if ctx.needs_input_grad[0]:
+            inputs = conv2d_input(images.shape, kernels, gradients[0], stride, padding)
+        return inputs, weight, None, None, None, None
+
+
+def _unfold(
+    inputs: Float[Tensor, "N C H W"],
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    taps: tuple[slice, slice],
+) -> Tensor:
+    """What each position's taps meet: a matrix (N h w, kh kw C), of the taps that meet something at all."""
+    up, left = padding
+    padded = inputs.permute(0, 2, 3, 1)
+    if up or left:
+        padded = F.pad(padded, (0, 0, left, left, up, up))  # (N, H', W', C)
+    height, width = (axis.stop - axis.start for axis in taps)
+    unfolded = padded.new_empty(len(inputs), *size, height, width, padded.shape[-1])
+    for row, column, met in _windows(padded, size, stride, taps):
+        unfolded[:, :, :, row, column] = met
+    return unfolded.flatten(0, 2).flatten(1)
 
 
 def _whole_gradient(products: Tensor, weight: Tensor, taps: tuple[slice, slice]) -> Tensor:
