@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 import torch
+from torch import nn
 
 from convscope.errors import NumericsError, ResourceError, UsageError
 from convscope.training import film
@@ -79,6 +80,16 @@ def test_no_checkpoint_yet_begins_again(few, whole, tmp_path):
     assert said == ["no checkpoint yet: from the beginning"]
     sums = [open_run(str(path)).results()["weights_sha256"] for path in (whole, tmp_path / "cut")]
     assert sums[0] == sums[1]
+
+
+def test_a_network_that_begins_otherwise_is_trained_without_whitening(few, tmp_path, monkeypatch):
+    grouped = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+    monkeypatch.setattr(starting, "initial_model", lambda *_, **__: grouped)
+    recipe, said = ten_steps(few), []
+    assert recipe.phases[0].whitened
+    assert start(tmp_path / "run", few, recipe, say=said.append)[-1].data["reason"] == "finished"
+    assert "without the whitened coordinates" in said[0]
+    assert open_run(str(tmp_path / "run")).config["recipe"]["phases"][0]["whitened"] is False
 
 
 def test_what_makes_a_resumption_inexact_is_said(few, whole, tmp_path):

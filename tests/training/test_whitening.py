@@ -11,7 +11,7 @@ from convscope.errors import UsageError
 from convscope.training.loop import train
 from convscope.training.optimizers import DenseOptimizer
 from convscope.training.recipes import get_recipe, override_recipe
-from convscope.training.whitening import DAMPING, PatchWhitening, patch_moments
+from convscope.training.whitening import DAMPING, PatchWhitening, patch_moments, suit_model
 from convscope.types import Phase
 
 from .conftest import ADAM, SGD, planted_dataset, tiny_net, tiny_recipe
@@ -87,10 +87,30 @@ def test_it_changes_what_is_learned(dataset):
     assert not equal(whitened, plain)
 
 
-@pytest.mark.parametrize("layer", [nn.Linear(8, 3), nn.Conv2d(1, 4, 3), nn.Conv2d(3, 6, 3, groups=3)])
+OTHER_BEGINNINGS = [
+    nn.Linear(8, 3),
+    nn.Conv2d(1, 4, 3),
+    nn.Conv2d(3, 6, 3, groups=3),
+    nn.Conv2d(3, 6, 9, padding=4),  # the images are 8 pixels wide
+    nn.Conv2d(3, 6, (1, 3), dilation=4, padding=4),
+]
+
+
+@pytest.mark.parametrize("layer", OTHER_BEGINNINGS, ids=str)
 def test_another_beginning_is_refused(layer, dataset):
     with pytest.raises(UsageError, match=r"begins with a convolution.*--set phases\.0\.whitened=false"):
         PatchWhitening(nn.Sequential(layer), dataset)
+
+
+@pytest.mark.parametrize("layer", OTHER_BEGINNINGS, ids=str)
+def test_a_recipe_does_without_it_for_another_beginning_and_says_so(layer, dataset):
+    recipe, said = tiny_recipe(ADAM, WHITENED), []
+    suited = suit_model(recipe, nn.Sequential(layer), dataset, say=said.append)
+    assert suited == dataclasses.replace(recipe, phases=(ADAM, dataclasses.replace(WHITENED, whitened=False)))
+    assert "without the whitened coordinates" in said[0]
+    assert suit_model(suited, nn.Sequential(layer), dataset, say=said.append) is suited
+    assert suit_model(recipe, tiny_net(), dataset, say=said.append) is recipe
+    assert len(said) == 1
 
 
 def test_adam_has_no_use_for_it():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float64
 from torch import Tensor, nn
 
 from convscope.errors import UsageError
-from convscope.types import Dataset
+from convscope.types import Dataset, Recipe, Say, say_nothing
 
 IMAGES = 2000
 """So many training images, evenly spaced, tell how the pixels of a patch go together."""
@@ -34,8 +36,8 @@ class PatchWhitening:
     """
 
     def __init__(self, model: nn.Module, dataset: Dataset) -> None:
-        layer = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-        if layer is None or layer.in_channels != len(dataset.mean) or layer.groups != 1:
+        layer = image_convolution(model, dataset)
+        if layer is None:
             raise UsageError(
                 "phases.whitened needs a network that begins with a convolution of the image, with all of its "
                 "colours; without it: --set phases.0.whitened=false"
@@ -50,6 +52,26 @@ class PatchWhitening:
         gradient = self._weight.grad
         if gradient is not None:
             self._weight.grad = (gradient.flatten(1) @ self._inverse).view_as(gradient)
+
+
+def suit_model(recipe: Recipe, model: nn.Module, dataset: Dataset, *, say: Say = say_nothing) -> Recipe:
+    """The recipe, but with no whitened phase for a model whose first convolution has no such patches, and a word."""
+    if image_convolution(model, dataset) or not any(phase.whitened for phase in recipe.phases):
+        return recipe
+    say(
+        f"{recipe.model} does not begin with a convolution of the whole image: trained without the whitened "
+        f"coordinates of the recipe {recipe.name}"
+    )
+    return replace(recipe, phases=tuple(replace(phase, whitened=False) for phase in recipe.phases))
+
+
+def image_convolution(model: nn.Module, dataset: Dataset) -> nn.Conv2d | None:
+    """The model's first convolution, where it looks at all colours of images that are no smaller than its kernel."""
+    layer = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if layer is None or layer.in_channels != len(dataset.mean) or layer.groups != 1:
+        return None
+    reach = [step * (size - 1) + 1 for size, step in zip(layer.kernel_size, layer.dilation, strict=True)]
+    return layer if all(side >= far for side, far in zip(dataset.image_size, reach, strict=True)) else None
 
 
 def patch_moments(layer: nn.Conv2d, dataset: Dataset) -> Float64[Tensor, "n n"]:
