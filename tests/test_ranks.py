@@ -241,12 +241,15 @@ def test_no_beat_comes_after_the_last_words(pair):
 
 
 def test_torchrun_trains_once_writes_once_and_the_same_command_finds_it_finished(tmp_path):
+    engine = {"precision": "fp32", "memory_format": "contiguous", "compiled": False}
+    (tmp_path / "other.json").write_text(json.dumps({"engine": engine}))
     flags = ["train", "digits", "--model", "resnet8", "--steps", "3", "--no-film", "--out", str(tmp_path / "run")]
-    command = [*TORCHRUN, "2", "-m", "convscope", *flags]
+    command = [*TORCHRUN, "2", "-m", "convscope", *flags, "--tune", str(tmp_path / "other.json")]
     first = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("test_accuracy") == 1
-    assert json.loads((tmp_path / "run" / "run.json").read_bytes())["processes"] == 2
+    config = json.loads((tmp_path / "run" / "run.json").read_bytes())
+    assert (config["processes"], config["engine"], config["tuning"]["how"]) == (2, engine, "from other.json")
     assert (tmp_path / "run" / "events.jsonl").read_text().count('"kind": "end"') == 1
     again = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert "is finished already" in again.stderr
