@@ -11,7 +11,7 @@ from convscope.errors import UsageError
 from convscope.training.loop import train
 from convscope.training.optimizers import DenseOptimizer
 from convscope.training.recipes import get_recipe, override_recipe
-from convscope.training.whitening import DAMPING, PatchWhitening, patch_moments, suit_model
+from convscope.training.whitening import DAMPING, PatchWhitening, image_convolution, patch_moments
 from convscope.types import Phase
 
 from .conftest import ADAM, SGD, planted_dataset, tiny_net, tiny_recipe
@@ -51,7 +51,7 @@ def test_its_steps_are_those_of_weights_in_whitened_coordinates(dataset, layout)
     root = vectors @ torch.diag(values.rsqrt()) @ vectors.T  # P
     whitened = nn.Parameter(model.conv1.weight.detach().double().flatten(1) @ torch.linalg.inv(root))  # v
     textbook = torch.optim.SGD([whitened], lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-2)
-    optimizer = DenseOptimizer(model, WHITENED, whitening=PatchWhitening(model, dataset))
+    optimizer = DenseOptimizer(model, WHITENED, whitening=PatchWhitening(model.conv1, dataset))
     for step in range(5):
         gradient = torch.randn(4, 27, generator=torch.Generator().manual_seed(step))
         for parameter in model.parameters():
@@ -97,20 +97,15 @@ OTHER_BEGINNINGS = [
 
 
 @pytest.mark.parametrize("layer", OTHER_BEGINNINGS, ids=str)
-def test_another_beginning_is_refused(layer, dataset):
-    with pytest.raises(UsageError, match=r"begins with a convolution.*--set phases\.0\.whitened=false"):
-        PatchWhitening(nn.Sequential(layer), dataset)
+def test_another_beginning_has_nothing_to_whiten(layer, dataset):
+    assert image_convolution(nn.Sequential(layer), dataset) is None
 
 
-@pytest.mark.parametrize("layer", OTHER_BEGINNINGS, ids=str)
-def test_a_recipe_does_without_it_for_another_beginning_and_says_so(layer, dataset):
-    recipe, said = tiny_recipe(ADAM, WHITENED), []
-    suited = suit_model(recipe, nn.Sequential(layer), dataset, say=said.append)
-    assert suited == dataclasses.replace(recipe, phases=(ADAM, dataclasses.replace(WHITENED, whitened=False)))
-    assert "without the whitened coordinates" in said[0]
-    assert suit_model(suited, nn.Sequential(layer), dataset, say=said.append) is suited
-    assert suit_model(recipe, tiny_net(), dataset, say=said.append) is recipe
-    assert len(said) == 1
+def test_a_network_that_begins_otherwise_is_trained_like_any_other(dataset, monkeypatch):
+    _, plain, _ = run_through(tiny_recipe(dataclasses.replace(WHITENED, whitened=False)), dataset)
+    monkeypatch.setattr("convscope.training.loop.image_convolution", lambda *_: None)
+    _, found, _ = run_through(tiny_recipe(WHITENED), dataset)
+    assert equal(found, plain)
 
 
 def test_adam_has_no_use_for_it():

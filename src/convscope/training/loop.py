@@ -26,7 +26,7 @@ from convscope.training.meter import Meter, advice
 from convscope.training.optimizers import DenseOptimizer
 from convscope.training.schedule import Span, learning_rate, plan
 from convscope.training.state import TrainingState, share_start
-from convscope.training.whitening import PatchWhitening
+from convscope.training.whitening import PatchWhitening, image_convolution
 from convscope.types import Dataset, Event, EventKind, Network, Recipe
 
 TRAIN_EVENT_STEPS = 10
@@ -109,7 +109,8 @@ def train(
     for span in spans:
         if at.step >= span.last:
             continue
-        whitening = PatchWhitening(model, dataset) if span.phase.whitened else None
+        beginning = image_convolution(model, dataset) if span.phase.whitened else None
+        whitening = PatchWhitening(beginning, dataset) if beginning else None
         optimizer = DenseOptimizer(model, span.phase, whitening=whitening)
         if at.phase == span.number:
             optimizer.load_state(at.optimizer)

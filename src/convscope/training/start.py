@@ -33,7 +33,7 @@ from convscope.training.loop import train
 from convscope.training.run import Run, load_into
 from convscope.training.state import TrainingState, serialize
 from convscope.training.tune import choose_engine, engine_from_mapping
-from convscope.training.whitening import suit_model
+from convscope.training.whitening import image_convolution
 from convscope.types import Dataset, Event, Recipe, Say, say_nothing
 
 
@@ -57,8 +57,7 @@ def start_run(
     """Train in a new run folder; `dataset_options` and `weights` (absolute paths) are kept to do it again.
 
     `weights` are a .safetensors file, a run folder, or "pretrained": those that the network's own library has. `fed`
-    tells why the network is fed as the dataset says. Phases of the recipe are not whitened where the model does not
-    begin with a convolution of the image (see `suit_model`).
+    tells why the network is fed as the dataset says.
 
     `tune` is how the engine is found that the recipe leaves open (see `choose_engine`).
     With `film`, what the network looks like is kept at steps that lie ever farther apart. Of several ranks only the
@@ -69,11 +68,14 @@ def start_run(
     where = select_device(device)
     if not ranks.leads:
         model = build_model(recipe.model, class_count=len(dataset.class_names), seed=recipe.seed)
-        recipe = suit_model(recipe, model, dataset)
         yield from train(model, dataset, recipe, device=where, should_stop=should_stop, ranks=ranks)
         return
     model = initial_model(recipe, weights, dataset, say=say)
-    recipe = suit_model(recipe, model, dataset, say=say)
+    if any(phase.whitened for phase in recipe.phases) and not image_convolution(model, dataset):
+        say(
+            f"{recipe.model} does not begin with a convolution of the whole image: nothing to whiten, as the recipe "
+            f"{recipe.name} would; its first layer is trained like the others"
+        )
     _check_room(path, model, film=film)
     with lock_run(path):
         check_free(path)

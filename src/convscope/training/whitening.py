@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from convscope.errors import UsageError
-from convscope.types import Dataset, Recipe, Say, say_nothing
+from convscope.types import Dataset
 
 IMAGES = 2000
 """So many training images, evenly spaced, tell how the pixels of a patch go together."""
@@ -32,16 +29,10 @@ class PatchWhitening:
     and moments that stay). Momentum and weight decay are the same in both. The weights stay those of an ordinary
     convolution, and begin as they would.
 
-    Raises UsageError for a model whose first convolution is not one of the whole image.
+    The layer is one that `image_convolution` has found.
     """
 
-    def __init__(self, model: nn.Module, dataset: Dataset) -> None:
-        layer = image_convolution(model, dataset)
-        if layer is None:
-            raise UsageError(
-                "phases.whitened needs a network that begins with a convolution of the image, with all of its "
-                "colours; without it: --set phases.0.whitened=false"
-            )
+    def __init__(self, layer: nn.Conv2d, dataset: Dataset) -> None:
         self._weight = layer.weight
         damped = patch_moments(layer, dataset)
         damped.diagonal().add_(DAMPING)
@@ -52,17 +43,6 @@ class PatchWhitening:
         gradient = self._weight.grad
         if gradient is not None:
             self._weight.grad = (gradient.flatten(1) @ self._inverse).view_as(gradient)
-
-
-def suit_model(recipe: Recipe, model: nn.Module, dataset: Dataset, *, say: Say = say_nothing) -> Recipe:
-    """The recipe, but with no whitened phase for a model whose first convolution has no such patches, and a word."""
-    if image_convolution(model, dataset) or not any(phase.whitened for phase in recipe.phases):
-        return recipe
-    say(
-        f"{recipe.model} does not begin with a convolution of the whole image: trained without the whitened "
-        f"coordinates of the recipe {recipe.name}"
-    )
-    return replace(recipe, phases=tuple(replace(phase, whitened=False) for phase in recipe.phases))
 
 
 def image_convolution(model: nn.Module, dataset: Dataset) -> nn.Conv2d | None:
