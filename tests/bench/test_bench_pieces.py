@@ -7,7 +7,7 @@ from PIL import Image
 from torch import nn
 
 from bench import gpu, overheads
-from bench.accuracy import on_the_way, once
+from bench.accuracy import mirrored, on_the_way, once
 from bench.figures import attempt
 from bench.given import given
 from bench.memory import computed_bytes, peak_bytes, training_figures
@@ -17,8 +17,10 @@ from bench.parity import KNOBS, compared
 from bench.served import page, serving
 from bench.stand_ins import noise
 from convscope.data import load_dataset
+from convscope.data.memory import dataset_in_memory
 from convscope.methods import METHODS
 from convscope.models import build_model
+from convscope.training.evaluate import evaluate
 from convscope.types import Event, Network, Picture
 from tests.patience import PATIENCE
 from tests.web.served import CONFIG, START, end_event, train_event, write_run
@@ -89,6 +91,23 @@ def test_the_first_of_many_looks_counts_and_no_more_are_told_after_one_that_none
     assert [figure.value for figure in figures] == [10, 20, None]
     assert figures[2].note == "never, nor more: 75.00 % at best"
     assert on_the_way(accuracy_config(), events[:1], (40.0,)) == []
+
+
+def test_mirrored_answers_are_the_mean_of_both():
+    """A network that looks for brightness on the left alone, and images that are bright on the right, or dark."""
+    images = torch.zeros(5, 3, 2, 2, dtype=torch.uint8)
+    images[:4, :, :, 1] = 255
+    labels = torch.tensor([1, 1, 1, 1, 0])
+
+    class Left(nn.Module):
+        def forward(self, inputs):
+            bright = inputs[:, 0, 0, 0]
+            return torch.stack([0.5 - bright, bright - 0.25], 1)  # for a bright half: (0, 0.25) on average
+
+    dataset = dataset_in_memory("halves", (images, labels), (images, labels), ("dark", "bright"), source="drawn")
+    network = Network(Left(), (0.0,) * 3, (1.0,) * 3, (2, 2), ("dark", "bright"), "left")
+    assert evaluate(network, dataset.test, device=torch.device("cpu")).accuracy == 0.2
+    assert mirrored(network, dataset) == 100
 
 
 def test_computed_bytes_are_those_of_every_part():
