@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from convscope.models import build_model
 from convscope.training import small_maps
@@ -50,16 +51,17 @@ def test_taps_that_meet_only_padding_have_no_gradient():
 
 
 WITH_TILES = [  # channels, out channels, kernel, stride, padding, side
-    (8, 64, 3, 1, 1, 4),
-    (5, 64, 3, 2, 1, 8),
-    (4, 64, 5, 1, 2, 4),
-    (8, 64, (3, 1), 1, (1, 0), 4),
-    (8, 64, 3, 1, 0, 6),
-    (8, 64, 2, 3, 0, 9),
-    (8, 64, 1, 1, 0, 4),
-    (8, 64, 1, 2, 0, 8),
-    (8, 64, 1, 2, 0, 7),
-    (8, 64, 1, 1, 1, 2),
+    (16, 20, 3, 1, 1, 2),
+    (16, 20, 3, 2, 1, 4),
+    (20, 16, 3, 2, 1, 2),  # of nine taps four meet something
+    (16, 20, 5, 1, 2, 2),
+    (16, 20, (3, 1), 1, (1, 0), 2),
+    (16, 20, 3, 1, 0, 4),
+    (16, 20, 2, 3, 0, 6),
+    (16, 20, 1, 1, 0, 2),
+    (16, 20, 1, 2, 0, 4),
+    (16, 20, 1, 2, 0, 3),
+    (36, 40, 1, 1, 1, 1),
 ]
 
 
@@ -72,12 +74,12 @@ def tiles(monkeypatch):
 
 @pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
 @pytest.mark.parametrize("shape", WITH_TILES, ids=str)
-def test_equals_torch_where_gradients_alone_are_products(shape, bias):
+def test_equals_torch_where_gradients_alone_are_products(shape, bias, layout):
     channels, width, kernel, stride, padding, side = shape
-    convolution = nn.Conv2d(channels, width, kernel, stride, padding, bias=bias).double()
-    convolution = convolution.to(memory_format=torch.channels_last)
-    for plain, small in zip(*both_ways(convolution, (side, side), count=30), strict=True):
+    convolution = nn.Conv2d(channels, width, kernel, stride, padding, bias=bias).double().to(memory_format=layout)
+    for plain, small in zip(*both_ways(convolution, (side, side), count=120), strict=True):
         torch.testing.assert_close(small, plain, rtol=1e-12, atol=1e-12)
         assert small.stride() == plain.stride() or 1 in small.shape
 
@@ -94,37 +96,70 @@ def test_which_way_a_convolution_is_computed(monkeypatch):
     note("_UnfoldedGradient")
     monkeypatch.setattr(small_maps, "_multiplies_in_tiles", lambda: tiles)
 
-    def way(width, kernel, side, *, count=100):
+    def way(channels, width, kernel, side, *, count=1000):
         seen.clear()
-        convolution = nn.Conv2d(8, width, kernel, padding=kernel // 2, bias=False, dtype=dtype)
+        convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False, dtype=dtype)
         with SmallMaps(convolution):
-            convolution(torch.zeros(count, 8, side, side, dtype=dtype))
+            convolution(torch.zeros(count, channels, side, side, dtype=dtype))
         return seen[0] if seen else None
 
     for tiles, dtype in ((True, torch.bfloat16), (False, torch.bfloat16), (True, torch.float32)):
         on = tiles and dtype == torch.bfloat16
-        assert way(64, 3, 4) == ("_UnfoldedGradient" if on else None)
-        assert way(64, 1, 4) == ("_Unfolded" if on else None)
-        assert way(63, 3, 4) is None
-        assert way(64, 3, 5) is None
-        assert way(400, 3, 8) == ("_UnfoldedGradient" if on else None)
-        assert way(400, 3, 9) is None
-        assert way(64, 3, 4, count=4) == "_Unfolded"  # 72 weights a channel for 64 outputs
+        assert way(16, 17, 3, 2) == ("_UnfoldedGradient" if on else None)
+        assert way(17, 16, 1, 2) == ("_Unfolded" if on else None)
+        assert way(15, 16, 3, 2) is None
+        assert way(16, 15, 3, 2) is None
+        assert way(16, 16, 3, 3) is None
+        assert way(256, 256, 1, 8, count=10) == ("_Unfolded" if on else None)
+        assert way(400, 400, 1, 9, count=10) is None
+        assert way(8, 64, 3, 4, count=4) == "_Unfolded"  # 72 weights a channel for 64 outputs
 
 
-def test_frozen_weights_and_inputs_without_gradients_get_none():
-    for channels in (8, 64):
-        convolution = nn.Conv2d(channels, 64, 3, padding=1, bias=False).bfloat16()
-        images = torch.rand(30, channels, 4, 4, dtype=torch.bfloat16)
-        with SmallMaps(convolution):
-            convolution(images).sum().backward()
-            assert convolution.weight.grad is not None
-            convolution.requires_grad_(False)
-            convolution.weight.grad = None
-            images.requires_grad_()
-            convolution(images).sum().backward()
-        assert convolution.weight.grad is None
-        assert images.grad.shape == images.shape
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_that_nobody_wants_are_not_computed(kernel, frozen, monkeypatch):
+    """Of frozen weights; of images."""
+    computed = []
+    for name in ("_whole_gradient", "conv2d_input", "_windows"):
+        given = getattr(small_maps, name)
+        monkeypatch.setattr(
+            small_maps, name, lambda *args, name=name, given=given: computed.append(name) or given(*args)
+        )
+    convolution = nn.Conv2d(64, 64, kernel, padding=kernel // 2, bias=False).double().requires_grad_(not frozen)
+    images = torch.rand(100, 64, 4, 4, dtype=torch.float64).requires_grad_(frozen)
+    with SmallMaps(convolution):
+        outputs = convolution(images)
+        computed.clear()
+        outputs.sum().backward()
+    of_weight, of_input = ["_whole_gradient"], ["_windows"] if kernel == 1 else ["conv2d_input"]
+    unfolded = ["_windows"] if kernel == 3 else []  # a 1×1 kernel's input is unfolded already
+    assert computed == (of_input if frozen else unfolded + of_weight)
+
+
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_gradient_of_a_gradient_is_refused(kernel):
+    """Of which nothing here knows; anything else would be wrong numbers."""
+    convolution = nn.Conv2d(64, 64, kernel, padding=kernel // 2, bias=False).double()
+    with SmallMaps(convolution):
+        outputs = convolution(torch.rand(100, 64, 4, 4, dtype=torch.float64))
+    [gradient] = torch.autograd.grad(outputs.square().sum(), [convolution.weight], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_activations_may_be_computed_again_in_the_backward_pass(kernel):
+    convolution = nn.Conv2d(64, 64, kernel, padding=kernel // 2).double()
+    images = torch.rand(100, 64, 4, 4, dtype=torch.float64)
+    convolution(images).square().sum().backward()
+    expected = convolution.weight.grad.clone()
+    convolution.zero_grad()
+    with SmallMaps(convolution):
+        checkpoint(convolution, images, use_reentrant=False).square().sum().backward()
+    torch.testing.assert_close(convolution.weight.grad, expected, rtol=1e-12, atol=1e-9)
 
 
 def test_only_kernels_larger_than_what_they_give_are_unfolded(monkeypatch):

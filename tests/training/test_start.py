@@ -88,7 +88,7 @@ def test_a_network_that_begins_otherwise_is_trained_without_whitening(few, tmp_p
     recipe, said = ten_steps(few), []
     assert recipe.phases[0].whitened
     assert start(tmp_path / "run", few, recipe, say=said.append)[-1].data["reason"] == "finished"
-    assert "nothing to whiten" in said[0]
+    assert "trained without the whitening" in said[0]
     open_run(str(tmp_path / "run")).check_same(recipe, few, None)  # the same command goes on with it
 
 

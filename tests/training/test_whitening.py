@@ -101,6 +101,15 @@ def test_another_beginning_has_nothing_to_whiten(layer, dataset):
     assert image_convolution(nn.Sequential(layer), dataset) is None
 
 
+def test_a_kernel_may_be_as_large_as_the_image():
+    low = planted_dataset()
+    low.train.images.images = low.train.images.images[:, :, :4]
+    low.train.images.shape = tuple(low.train.images.images.shape)
+    for kernel, fits in (((4, 8), True), ((5, 8), False), ((4, 9), False), ((8, 4), False)):
+        layer = nn.Conv2d(3, 2, kernel)
+        assert image_convolution(nn.Sequential(layer), low) is (layer if fits else None)
+
+
 def test_a_network_that_begins_otherwise_is_trained_like_any_other(dataset, monkeypatch):
     _, plain, _ = run_through(tiny_recipe(dataclasses.replace(WHITENED, whitened=False)), dataset)
     monkeypatch.setattr("convscope.training.loop.image_convolution", lambda *_: None)

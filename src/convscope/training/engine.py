@@ -7,7 +7,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -103,13 +103,20 @@ def training_forward(
     learner: Any = model if ranks.alone else _share_gradients(model)
     learner = torch.compile(learner) if engine.compiled else learner
     norms = nullcontext() if ranks.alone else SharedNorms(model, ranks)
-    small_maps = SmallMaps(model) if device.type == "cpu" and not engine.compiled else nullcontext()
 
     def forward(inputs: Tensor) -> Tensor:
-        with autocast(device, engine.precision), small_maps, norms:
+        with autocast(device, engine.precision), norms:
             return learner(inputs.contiguous(memory_format=layout)).float()
 
     return forward
+
+
+def training_kernels(
+    model: nn.Module, engine: Engine, device: torch.device
+) -> SmallMaps | AbstractContextManager[None]:
+    """Within it, a training step's small maps are computed as products, also those that its backward pass repeats."""
+    fits = device.type == "cpu" and engine.memory_format == "channels-last" and not engine.compiled
+    return SmallMaps(model) if fits else nullcontext()
 
 
 def _share_gradients(model: nn.Module) -> nn.Module:

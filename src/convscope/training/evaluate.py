@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from convscope.ranks import ALONE, Ranks
-from convscope.training.engine import Precision, autocast
+from convscope.training.engine import FORMATS, MemoryFormat, Precision, autocast
 from convscope.types import Network, Split
 
 
@@ -42,6 +42,7 @@ def evaluate(
     *,
     device: torch.device,
     precision: Precision = "fp32",
+    memory_format: MemoryFormat = "channels-last",
     should_stop: Callable[[], bool] = lambda: False,
     ranks: Ranks = ALONE,
 ) -> Evaluation:
@@ -67,7 +68,7 @@ def evaluate(
                     continue
                 indices, images = parts[part], next(batches)
                 labels = split.labels[indices].to(device)
-                inputs = images.to(device).to(memory_format=torch.channels_last).float() / 255
+                inputs = images.to(device).to(memory_format=FORMATS[memory_format]).float() / 255
                 with autocast(device, precision):
                     logits = network(inputs).float()
                 losses[part] = F.cross_entropy(logits, labels, reduction="sum")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,21 @@ from convscope.kept_memory import keeping_memory
 from convscope.models.weights import freeze_all_but_head, head_name
 from convscope.ranks import ALONE, Ranks
 from convscope.training.batches import Batches
-from convscope.training.engine import Engine, engine_by_rule, place, select_device, training_forward
+from convscope.training.engine import (
+    Engine,
+    engine_by_rule,
+    place,
+    select_device,
+    training_forward,
+    training_kernels,
+)
 from convscope.training.evaluate import Stopped, evaluate
 from convscope.training.film import Recorder
 from convscope.training.meter import Meter, advice
 from convscope.training.optimizers import DenseOptimizer
 from convscope.training.schedule import Span, learning_rate, plan
 from convscope.training.state import TrainingState, share_start
+from convscope.training.suited import suit_model
 from convscope.training.whitening import PatchWhitening, image_convolution
 from convscope.types import Dataset, Event, EventKind, Network, Recipe
 
@@ -57,7 +66,8 @@ def train(
 ) -> Iterator[Event]:
     """Train the model in place by the recipe, and yield an event whenever something happened.
 
-    `device` is one, or its name, or "auto"; `engine` is what the recipe says unless it is given.
+    `device` is one, or its name, or "auto"; `engine` is what the recipe says unless it is given. What the model does
+    not allow is left out of the recipe (see `suit_model`); the "phase" events tell what is done.
     `state` goes on from an earlier training whose weights the model has. `save` is called at the start, at the
     end of each epoch and phase, after `save_seconds` without, and once `should_stop` turns true. `film` is the
     run folder in which to film the training. Of several `ranks` each is given the same and computes its share of
@@ -65,6 +75,7 @@ def train(
     Raises NumericsError, before anything more is saved, when a loss or a weight is no longer finite.
     """
     device = select_device(device) if isinstance(device, str) else device
+    recipe = suit_model(recipe, model, dataset)
     engine = engine or engine_by_rule(recipe, device)
     if not ranks.alone:
         state, engine = share_start(model, state, engine, ranks)
@@ -79,6 +90,8 @@ def train(
     if recipe.freeze:
         freeze_all_but_head(model)
     forward = training_forward(model, engine, device, ranks)
+    kernels = training_kernels(model, engine, device)
+    evaluated = partial(evaluate, network, device=device, memory_format=engine.memory_format, ranks=ranks)
 
     def event(kind: EventKind, **data: Any) -> Event:
         at.seconds = time.monotonic() - started
@@ -126,16 +139,17 @@ def train(
             rate = learning_rate(span, step)
             seed = int(random_bits(1, recipe.seed, step, STEP)[0] >> 1)
             share = len(labels) / recipe.batch_size  # where ranks do not divide the batch, some have an image more
-            loss, correct = update(
-                forward,
-                optimizer,
-                inputs,
-                labels,
-                rate=rate,
-                seed=seed,
-                label_smoothing=recipe.label_smoothing,
-                weight=share * ranks.count,  # the mean of the ranks' gradients is then that of the batch
-            )
+            with kernels:
+                loss, correct = update(
+                    forward,
+                    optimizer,
+                    inputs,
+                    labels,
+                    rate=rate,
+                    seed=seed,
+                    label_smoothing=recipe.label_smoothing,
+                    weight=share * ranks.count,  # the mean of the ranks' gradients is then that of the batch
+                )
             meter.add(loss * share, correct, images=recipe.batch_size)
             at.step = step + 1
             yield from frame()
@@ -165,7 +179,7 @@ def train(
                 images_per_second=speed,
             )
             if eval_due:
-                test = evaluate(network, dataset.test, device=device, precision=engine.precision, ranks=ranks)
+                test = evaluated(dataset.test, precision=engine.precision)
                 if not math.isfinite(test.loss):
                     raise NumericsError(
                         f"the test loss is {test.loss} after step {at.step} ({where}); {advice(span.number)}",
@@ -193,7 +207,7 @@ def train(
     final: dict[str, float] = {}
     try:
         for name, split in (("train", dataset.train), ("test", dataset.test)):
-            found = evaluate(network, split, device=device, should_stop=should_stop, ranks=ranks)
+            found = evaluated(split, should_stop=should_stop)
             final |= {f"{name}_loss": found.loss, f"{name}_accuracy": found.accuracy}
     except Stopped:
         yield event("end", reason="interrupted")
@@ -250,6 +264,8 @@ def _describe(span: Span, *, steps_per_epoch: int) -> dict[str, Any]:
         "optimizer": span.phase.optimizer,
         "learning_rate": span.phase.learning_rate,
         "schedule": span.phase.schedule,
+        "resolution": span.phase.resolution,
+        "whitened": span.phase.whitened,
         "first_step": span.first,
         "last_step": span.last,
         "epoch": span.first / steps_per_epoch,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from convscope.errors import UsageError, in_one_line
 from convscope.models.weights import freeze_all_but_head
 from convscope.training.batches import Batches
-from convscope.training.engine import Engine, place, training_forward
+from convscope.training.engine import Engine, place, training_forward, training_kernels
 from convscope.training.loop import update
 from convscope.training.optimizers import DenseOptimizer
 from convscope.types import Dataset, Recipe
@@ -120,10 +120,12 @@ class Probe:
         model = self._copy(engine)
         forward = training_forward(model, engine, self._device)
         optimizer = DenseOptimizer(model, self._recipe.phases[0])
+        kernels = training_kernels(model, engine, self._device)
         smoothing = self._recipe.label_smoothing
         while True:
             began = time.perf_counter()
-            update(forward, optimizer, self._inputs, self._labels, rate=1e-4, seed=0, label_smoothing=smoothing)
+            with kernels:
+                update(forward, optimizer, self._inputs, self._labels, rate=1e-4, seed=0, label_smoothing=smoothing)
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
             yield time.perf_counter() - began
@@ -142,9 +144,10 @@ class Probe:
         for module in model.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):  # pyright: ignore[reportPrivateUsage]
                 module.eval()
-        logits = training_forward(model, engine, self._device)(self._inputs)
-        loss = F.cross_entropy(logits, self._labels)
-        loss.backward()
+        with training_kernels(model, engine, self._device):
+            logits = training_forward(model, engine, self._device)(self._inputs)
+            loss = F.cross_entropy(logits, self._labels)
+            loss.backward()
         weights = [parameter for parameter in model.parameters() if parameter.grad is not None and parameter.ndim > 1]
         return loss.item(), [weight.grad.double() for weight in weights if weight.grad is not None]
 

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
 POSITIONS = 64
 """Maps of more positions are left to torch, unless the kernel is larger than what it gives."""
 
 CHANNELS_A_POSITION = 4
-"""And those of fewer channels than so many for each position."""
+"""And those with fewer channels than so many for each position, coming in or going out."""
 
 
 def met_taps(size: int, kernel: int, stride: int, padding: int) -> slice:
@@ -36,8 +37,9 @@ class SmallMaps:
     up to three times as long as the product of the unfolded maps, and most of a kernel may meet nothing but padding.
     Where processors multiply bf16 matrices in tiles (AMX) convolving is as quick as it can be but for the gradient of
     the weights: on small maps of many channels that one is a product, and of 1×1 kernels all three are.
-    Outputs and gradients are those of the ordinary convolution up to the order of the sums; taps that meet only
-    padding have a gradient of exactly zero. Modules, weights and hooks stay what they are.
+    Outputs and gradients are those of the ordinary convolution up to the order of the sums and where a bias is
+    rounded; taps that meet only padding have a gradient of exactly zero. Modules, weights and hooks stay what they
+    are. Outputs are channels-last. Backward passes, which may compute parts again, belong within it too.
 
     >>> convolution = nn.Conv2d(3, 8, 3, padding=1)
     >>> image = torch.rand(2, 3, 1, 1)
@@ -85,7 +87,8 @@ def _forward(module: nn.Conv2d, inputs: Float[Tensor, "N C H W"]) -> Float[Tenso
     kind = inputs.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
     products = inputs.shape[0] * height * width  # rows of the matrices
-    few = height * width <= min(POSITIONS, module.out_channels / CHANNELS_A_POSITION)
+    channels = min(module.in_channels, module.out_channels)
+    few = height * width <= min(POSITIONS, channels / CHANNELS_A_POSITION)
     tiled = few and dtype == torch.bfloat16 and _multiplies_in_tiles()
     if module.weight[0].numel() > products or (tiled and module.kernel_size == (1, 1)):
         way = _Unfolded
@@ -101,8 +104,8 @@ def _forward(module: nn.Conv2d, inputs: Float[Tensor, "N C H W"]) -> Float[Tenso
 
 @cache
 def _multiplies_in_tiles() -> bool:
-    """Whether the processor has AMX, in the only word of torch on it."""
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    """Whether the processor has AMX for bf16; a torch without a word on it is one without bf16 training on CPUs."""
+    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False))
 
 
 def _padding(module: nn.Conv2d) -> tuple[int, int]:
@@ -132,7 +135,10 @@ class _Unfolded(torch.autograd.Function):
         return (flat @ matrix.T).view(len(inputs), *size, -1).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - as torch's decorator has it
+        ctx: Any, *gradients: Any
+    ) -> tuple[Tensor | None, ...]:
         flat, matrix = ctx.saved_tensors
         size, stride, (up, left), taps = ctx.given
         signal = gradients[0].permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, D)
@@ -169,7 +175,10 @@ class _UnfoldedGradient(torch.autograd.Function):
         return F.conv2d(inputs, kernels, None, stride, padding)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - as torch's decorator has it
+        ctx: Any, *gradients: Any
+    ) -> tuple[Tensor | None, ...]:
         images, kernels = ctx.saved_tensors
         size, stride, padding, taps = ctx.given
         inputs = weight = None

@@ -32,8 +32,8 @@ from convscope.training.initial import initial_model
 from convscope.training.loop import train
 from convscope.training.run import Run, load_into
 from convscope.training.state import TrainingState, serialize
+from convscope.training.suited import suit_model, what_is_left_out
 from convscope.training.tune import choose_engine, engine_from_mapping
-from convscope.training.whitening import image_convolution
 from convscope.types import Dataset, Event, Recipe, Say, say_nothing
 
 
@@ -71,15 +71,13 @@ def start_run(
         yield from train(model, dataset, recipe, device=where, should_stop=should_stop, ranks=ranks)
         return
     model = initial_model(recipe, weights, dataset, say=say)
-    if any(phase.whitened for phase in recipe.phases) and not image_convolution(model, dataset):
-        say(
-            f"{recipe.model} does not begin with a convolution of the whole image: nothing to whiten, as the recipe "
-            f"{recipe.name} would; its first layer is trained like the others"
-        )
+    suited = suit_model(recipe, model, dataset)
+    for left_out in what_is_left_out(recipe, suited):
+        say(left_out)
     _check_room(path, model, film=film)
     with lock_run(path):
         check_free(path)
-        decision = choose_engine(model, dataset, recipe, device=where, tune=tune)
+        decision = choose_engine(model, dataset, suited, device=where, tune=tune)
         if decision.how != "by rule":
             say(str(decision))
         config = {

@@ -62,7 +62,8 @@ def choose_engine(model: nn.Module, dataset: Dataset, recipe: Recipe, *, device:
     """The engine for what the recipe leaves to the machine ("auto"); the model is left as it was found.
 
     `tune` is "auto", which measures where the training is long enough to pay for it, "off", which goes by rule, or a
-    file: another run's run.json, or its "engine" alone. Raises UsageError for a file that cannot be used.
+    file: another run's run.json, or its "engine" alone. The recipe is one that suits the model (see `suit_model`).
+    Raises UsageError for a file that cannot be used.
     """
     by_rule = engine_by_rule(recipe, device)
     if tune not in ("auto", "off"):
