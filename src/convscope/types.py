@@ -82,7 +82,7 @@ class Phase:
     nesterov: bool = False  # SGD only
     weight_decay: float = 0.0
     decay_norms_and_biases: bool = True
-    norm_rate: float = 1.0  # what the learning rate is multiplied by for norms and biases
+    norm_rate: float = 1.0  # what the learning rate is multiplied by for the weights and biases of norms
     whitened: bool = False  # SGD only: the first convolution steps as if the pixels it sees were uncorrelated
     resolution: float = 1.0  # in a one-cycle phase the sides of the images while the rate rises, as a share
 

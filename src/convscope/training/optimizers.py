@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from convscope.types import Phase
 
 
 class DenseOptimizer:
-    """SGD or Adam over a model's trainable parameters; norms and biases are a group of their own.
+    """SGD or Adam over a model's trainable parameters; norms and biases have a decay of their own, norms a rate too.
 
     torch's fused optimizers copy every gradient that is not row after row in memory, as those of channels-last
     kernels are. So what they are given are the same weights with their axes in memory's order: the same numbers come
@@ -34,11 +36,13 @@ class DenseOptimizer:
             nn.Parameter(parameter.detach().permute(axes))
             for parameter, axes in zip(self._parameters, self._axes, strict=True)
         ]
+        norms = _of_norms(model)
+        kinds = [(phase.weight_decay, 1.0)] * len(matrices)
+        kinds += [(vectors_decay, phase.norm_rate if vector in norms else 1.0) for vector in map(id, vectors)]
         groups = [
-            {"params": self._views[: len(matrices)], "weight_decay": phase.weight_decay, "times": 1.0},
-            {"params": self._views[len(matrices) :], "weight_decay": vectors_decay, "times": phase.norm_rate},
+            {"params": [view for _, view in alike], "weight_decay": decay, "times": times}
+            for (decay, times), alike in groupby(zip(kinds, self._views, strict=True), key=itemgetter(0))
         ]
-        groups = [group for group in groups if group["params"]]
         if phase.optimizer == "adam":
             self._optimizer = torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
         else:
@@ -82,6 +86,17 @@ class DenseOptimizer:
         if back:
             return value.permute([axes.index(axis) for axis in range(len(axes))])
         return value.permute(axes).clone(memory_format=torch.contiguous_format)
+
+
+def _of_norms(model: nn.Module) -> set[int]:
+    """The ids of the parameters of modules that have vectors alone: norms' weights and biases, not those of a layer.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    >>> _of_norms(net) == {id(net[1].weight), id(net[1].bias)}
+    True
+    """
+    own = [list(module.parameters(recurse=False)) for module in model.modules()]
+    return {id(value) for values in own if all(value.ndim <= 1 for value in values) for value in values}
 
 
 def _memory_order(parameter: Tensor) -> list[int]:
