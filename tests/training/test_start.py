@@ -89,7 +89,12 @@ def test_a_network_that_begins_otherwise_is_trained_without_whitening(few, tmp_p
     assert recipe.phases[0].whitened
     assert start(tmp_path / "run", few, recipe, say=said.append)[-1].data["reason"] == "finished"
     assert "trained without the whitening" in said[0]
-    open_run(str(tmp_path / "run")).check_same(recipe, few, None)  # the same command goes on with it
+    run = open_run(str(tmp_path / "run"))
+    assert run.config["recipe"]["phases"][0]["whitened"] is False  # what is told of it is what was done
+    assert run.config["asked"] == {"phases.0.whitened": True}
+    run.check_same(recipe, few, None)  # the same command goes on with it
+    with pytest.raises(UsageError, match="seed was 0, is 1"):
+        run.check_same(dataclasses.replace(recipe, seed=1), few, None)
 
 
 def test_what_makes_a_resumption_inexact_is_said(few, whole, tmp_path):

@@ -77,6 +77,12 @@ def flat_values(values: Any, prefix: str = "") -> dict[str, Any]:
     return {key: leaf for name, value in items for key, leaf in flat_values(value, start + name).items()}
 
 
+def differences(first: Recipe, second: Recipe) -> dict[str, Any]:
+    """The first recipe's values that are others in the second, by their dotted keys."""
+    others = flat_values(second)
+    return {key: value for key, value in flat_values(first).items() if value != others.get(key)}
+
+
 def _build(kind: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
     """A dataclass from a mapping, its keys and types checked; `where` is the dotted key so far."""
     hints = get_type_hints(kind)

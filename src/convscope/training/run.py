@@ -54,7 +54,9 @@ class Run:
 
     def check_same(self, recipe: Recipe, dataset: Dataset, weights: str | None) -> None:
         """Raise UsageError unless it is a training by the same recipe, on the same images, from the same weights."""
-        then = {**flat_values(self.config["recipe"]), "weights": self.config["weights"]}
+        asked = self.config.get("asked")  # what the network did not allow, and so was done otherwise
+        then = flat_values(self.config["recipe"]) | (asked if isinstance(asked, dict) else {})
+        then["weights"] = self.config["weights"]
         now = {**flat_values(recipe), "weights": weights}
         described = self.config["dataset"]
         then["dataset"], now["dataset"] = described["fingerprint"][:12], dataset.fingerprint[:12]

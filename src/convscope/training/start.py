@@ -30,6 +30,7 @@ from convscope.training.film import WEIGHTS_BYTES
 from convscope.training.folder import FORMAT, EventLog, check_free, create_run, lock_run, read_events
 from convscope.training.initial import initial_model
 from convscope.training.loop import train
+from convscope.training.recipe_values import differences
 from convscope.training.run import Run, load_into
 from convscope.training.state import TrainingState, serialize
 from convscope.training.suited import suit_model, what_is_left_out
@@ -71,13 +72,13 @@ def start_run(
         yield from train(model, dataset, recipe, device=where, should_stop=should_stop, ranks=ranks)
         return
     model = initial_model(recipe, weights, dataset, say=say)
-    suited = suit_model(recipe, model, dataset)
-    for left_out in what_is_left_out(recipe, suited):
+    asked, recipe = recipe, suit_model(recipe, model, dataset)
+    for left_out in what_is_left_out(asked, recipe):
         say(left_out)
     _check_room(path, model, film=film)
     with lock_run(path):
         check_free(path)
-        decision = choose_engine(model, dataset, suited, device=where, tune=tune)
+        decision = choose_engine(model, dataset, recipe, device=where, tune=tune)
         if decision.how != "by rule":
             say(str(decision))
         config = {
@@ -87,6 +88,7 @@ def start_run(
             "film": film,
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "recipe": dataclasses.asdict(recipe),
+            "asked": differences(asked, recipe),
             "model": {**describe_model(recipe.model, model), **({"fed": fed} if fed else {})},
             "weights": weights,
             "initial_sha256": _sum(model),
