@@ -47,13 +47,17 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = asked.runs or [train_now(asked, asked.out or Path(folder, "run"))]
         read = [(read_config(run), read_events(run)) for run in runs]
-        opened = [open_run(str(run)) for run in runs if asked.mirrored]
-        with_mirrors = [(run.config, mirrored(run.network(say=say_nothing), run.dataset())) for run in opened]
+        opened = [open_run(str(run)) for run in runs] if asked.mirrored else []
+        finished = [run for run in opened if run.results()]
+        with_mirrors = [(run.config, mirrored(run.network(say=say_nothing), run.dataset())) for run in finished]
     figures: list[Figure] = []
     for config, events in read:
         figures += once(config, events, asked.thresholds)
         figures += on_the_way(config, events, asked.thresholds)
-    figures += [Figure(f"{_name(config)}, mirrored", (share,), "%") for config, share in with_mirrors]
+    figures += [
+        Figure(f"{_name(config)}, mean answers to images and mirror images", (share,), "%", note=f"{share:.2f} %")
+        for config, share in with_mirrors
+    ]
     facts = {
         "times": "from the training's beginning to its last step, or to the evaluation, earlier evaluations included",
         "images": "; ".join(sorted({config["dataset"]["source"] for config, _ in read})),
