@@ -48,8 +48,18 @@ def test_maps_that_are_viewed_lie_row_after_row(memory_format, dataset):
     assert list(train(model, dataset, recipe, device="cpu"))[-1].data["reason"] == "finished"
 
 
-def test_a_network_for_one_size_sees_no_smaller_images(dataset):
-    recipe, model = tiny_recipe(SMALLER, SGD), Flattened("reshape")
+class Choosy(Flattened):
+    """One that looks at the size of its images itself."""
+
+    def forward(self, x):
+        if x.shape[2:] != (8, 8):
+            raise ValueError("8×8 images only")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("network", [Flattened, Choosy])
+def test_a_network_for_one_size_sees_no_smaller_images(network, dataset):
+    recipe, model = tiny_recipe(SMALLER, SGD), network("reshape")
     suited = suit_model(recipe, model, dataset)
     assert suited == dataclasses.replace(recipe, phases=(dataclasses.replace(SMALLER, resolution=1.0), SGD))
     [told] = what_is_left_out(recipe, suited)

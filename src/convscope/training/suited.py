@@ -59,6 +59,6 @@ def _takes(trial: nn.Module, dataset: Dataset, share: float, layout: str) -> boo
     try:
         with torch.no_grad():
             trial(images.contiguous(memory_format=FORMATS[layout]))  # pyright: ignore[reportArgumentType] - likewise
-    except RuntimeError:
+    except Exception:  # networks refuse in ways of their own: torch by RuntimeError, others by ValueError or assert
         return False
     return True
