@@ -83,3 +83,11 @@ def test_a_network_that_fails_anyway_fails_where_it_is_trained(dataset):
     assert suit_model(recipe, model, dataset) is recipe
     with pytest.raises(RuntimeError, match="shapes"):
         list(train(model, dataset, recipe, device="cpu"))
+
+
+def test_a_network_that_cannot_be_copied_is_trained_by_the_recipe_as_it_is(dataset):
+    model = tiny_net()
+    model.twice = 2 * model.fc.weight  # computed of a weight, as old weight norms keep it
+    recipe = tiny_recipe(SMALLER)
+    assert suit_model(recipe, model, dataset) is recipe
+    assert list(train(model, dataset, recipe, device="cpu"))[-1].data["reason"] == "finished"

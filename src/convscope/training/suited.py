@@ -22,9 +22,13 @@ def suit_model(recipe: Recipe, model: nn.Module, dataset: Dataset) -> Recipe:
     - Smaller images in a phase (`resolution`), where it takes images of one size alone.
     - Whitening, where it does not begin with a convolution of the whole image.
 
-    A model that fails with images as they are gets the recipe as it is: its failure is told where it is trained.
+    A model that fails with images as they are gets the recipe as it is: its failure is told where it is trained. So
+    does one that cannot be copied, such as one that keeps tensors which were computed of its weights.
     """
-    trial = copy.deepcopy(model).cpu().eval()
+    try:
+        trial = copy.deepcopy(model).cpu().eval()
+    except RuntimeError:
+        return recipe
     layout = "contiguous" if recipe.memory_format == "contiguous" else "channels-last"
     if layout == "channels-last" and not _takes(trial, dataset, 1.0, layout):
         if not _takes(trial, dataset, 1.0, "contiguous"):
