@@ -50,6 +50,12 @@ def test_planted_bytes_become_those_pixels(cifar10, planted):
     assert pixels_of(dataset.train)[3, 0, 1, 2] == red[1, 2] == planted(0)[3, 32 + 2]
 
 
+def test_files_as_full_as_they_may_be_give_the_same(cifar10, monkeypatch):
+    fingerprint = load_cifar10(data_dir=cifar10).fingerprint
+    monkeypatch.setattr(cifar, "CIFAR10", CIFAR10._replace(records=10))  # what each planted file has
+    assert load_cifar10(data_dir=cifar10).fingerprint == fingerprint
+
+
 def test_every_form_of_data_dir_gives_the_same(cifar10, tmp_path):
     packed = tmp_path / "packed"
     packed.mkdir()

@@ -8,7 +8,7 @@ import io
 import os
 import tarfile
 import zlib
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
@@ -23,15 +23,15 @@ PART = 1 << 20  # bytes written at a time
 LONGEST_NAME = 200  # bytes of each of its parts; file systems take 255
 
 
-def read_members(archive: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
-    """The content of those members of a .tar.gz that `wanted` names, each with the most bytes it may have.
+def read_members(archive: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of those members of a .tar.gz that `wanted` names, each with the most bytes it may have.
 
-    Names are compared as a whole, so `..` and absolute paths never match; every other member is passed over.
-    Members that are missing are missing from the result. Raises DataError for a broken archive, a wanted
-    member that is a link or a device, comes twice or is too large, and an archive that unpacks to more than
-    WHOLE_ARCHIVE bytes.
+    They come one by one, as the archive has them. Names are compared as a whole, so `..` and absolute paths never
+    match; every other member is passed over, and what is missing does not come. Raises DataError for a broken
+    archive, a wanted member that is a link or a device, comes twice or is too large, and an archive that unpacks to
+    more than WHOLE_ARCHIVE bytes.
     """
-    found: dict[str, bytes] = {}
+    found: set[str] = set()
     with _broken_told(archive, ".tar.gz"), _Capped(archive) as unpacked, _opened(unpacked) as tar:
         for member in tar:
             if member.name not in wanted:
@@ -44,8 +44,8 @@ def read_members(archive: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
                     f"archive {archive}: {member.name} has {member.size:,} bytes, "
                     f"at most {wanted[member.name]:,} are allowed"
                 )
-            found[member.name] = content.read()
-    return found
+            found.add(member.name)
+            yield member.name, content.read()
 
 
 def unpack_files(archive: Path, folder: Path, *, endings: Collection[str]) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from convscope.data.archive import read_members
@@ -49,6 +50,9 @@ class Layout(NamedTuple):
         images = dict.fromkeys((*self.train_files, self.test_file), self.records * self.record_bytes)
         return images | {self.names_file: NAMES_BYTES}
 
+
+Contents = Iterator[tuple[str, bytes]]
+"""Name and content of one file after another, so that never all are held."""
 
 AUTHORS = "https://www.cs.toronto.edu/~kriz/"
 
@@ -147,57 +151,72 @@ def find(layout: Layout, data_dir: Path) -> Path:
     )
 
 
-def read_archive(layout: Layout, archive: Path) -> tuple[dict[str, bytes], str]:
-    """The wanted files out of an archive, and in words where they came from. Raises DataError."""
+def read_archive(layout: Layout, archive: Path) -> tuple[Contents, str]:
+    """The wanted files out of an archive, and in words where they come from. Raises DataError, also as they come."""
     try:
         sha256 = file_sha256(archive)
     except OSError as error:
         raise DataError(f"cannot read {archive}: {error.strerror}") from error
     members = read_members(archive, {f"{layout.folder}/{file}": most for file, most in layout.wanted.items()})
-    files = {member.rpartition("/")[2]: content for member, content in members.items()}
+    files = ((member.rpartition("/")[2], content) for member, content in members)
     if sha256 == layout.sha256:
         return files, f"official {layout.archive} (SHA-256 verified)"
     return files, f"archive {archive}, SHA-256 {sha256}, not the official archive"
 
 
-def read_folder(layout: Layout, folder: Path) -> tuple[dict[str, bytes], str]:
-    """The wanted files in an unpacked folder, and in words where they came from. Raises DataError."""
-    files: dict[str, bytes] = {}
-    for file, most in layout.wanted.items():
-        path = folder / file
-        try:
-            if not path.exists():
-                continue
-            if path.stat().st_size > most:
-                raise DataError(f"{path} has {path.stat().st_size:,} bytes, at most {most:,} are allowed")
-            files[file] = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}") from error
-    return files, f"unpacked files at {folder}, not verified as the official bytes"
+def read_folder(layout: Layout, folder: Path) -> tuple[Contents, str]:
+    """The wanted files in an unpacked folder, and in words where they come from. Raises DataError as they come."""
+
+    def contents() -> Contents:
+        for file, most in layout.wanted.items():
+            path = folder / file
+            try:
+                if not path.exists():
+                    continue
+                if path.stat().st_size > most:
+                    raise DataError(f"{path} has {path.stat().st_size:,} bytes, at most {most:,} are allowed")
+                with path.open("rb") as opened:
+                    content = opened.read(most)
+            except OSError as error:
+                raise DataError(f"cannot read {path}: {error.strerror}") from error
+            yield file, content
+
+    return contents(), f"unpacked files at {folder}, not verified as the official bytes"
 
 
-def parse(layout: Layout, files: Mapping[str, bytes], source: str) -> Dataset:
+def parse(layout: Layout, files: Contents, source: str) -> Dataset:
     """The dataset that the files' bytes spell. Raises DataError for missing, cut or mislabelled files."""
-    missing = [file for file in (*layout.train_files, layout.test_file) if file not in files]
-    if not layout.class_names and layout.names_file not in files:
-        missing.append(layout.names_file)
-    if missing:
+    names: bytes | None = None
+    # Each training file has its place among the images from the beginning: joining them would hold all of them twice.
+    room = torch.empty((len(layout.train_files), layout.records, 3, 32, 32), dtype=torch.uint8)
+    train: dict[str, tuple[Tensor, Tensor]] = {}
+    test: tuple[Tensor, Tensor] | None = None
+    for file, content in files:
+        if file == layout.names_file:
+            names = content
+            continue
+        records, labels = _records(layout, file, content)
+        if file == layout.test_file:
+            test = torch.from_numpy(records.copy()), labels
+        else:
+            place = room[layout.train_files.index(file), : len(labels)]
+            place.numpy()[:] = records
+            train[file] = place, labels
+    missing = [file for file in layout.train_files if file not in train]
+    missing += [] if test else [layout.test_file]
+    missing += [] if layout.class_names or names is not None else [layout.names_file]
+    if missing or not test:
         raise DataError(f"{layout.name}: missing {first_five(missing)} ({source}); get {layout.archive} again")
-    class_names = layout.class_names
-    if layout.names_file in files:
-        class_names = _class_names(layout, files[layout.names_file])
-    train = [_records(layout, file, files[file]) for file in layout.train_files]
-    return dataset_in_memory(
-        layout.name,
-        (torch.cat([pixels for pixels, _ in train]), torch.cat([labels for _, labels in train])),
-        _records(layout, layout.test_file, files[layout.test_file]),
-        class_names,
-        source=source,
-    )
+    class_names = layout.class_names if names is None else _class_names(layout, names)
+    in_order = [train[file] for file in layout.train_files]
+    labels = torch.cat([each for _, each in in_order])
+    whole = len(labels) == room.shape[0] * room.shape[1]
+    pixels = room.flatten(0, 1) if whole else torch.cat([each for each, _ in in_order])
+    return dataset_in_memory(layout.name, (pixels, labels), test, class_names, source=source)
 
 
-def _records(layout: Layout, file: str, content: bytes) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of one file."""
+def _records(layout: Layout, file: str, content: bytes) -> tuple[UInt8[np.ndarray, "N 3 32 32"], Tensor]:
+    """Images (N, 3, 32, 32) uint8, a view of `content`, and labels (N,) int64 of one file."""
     if len(content) % layout.record_bytes:
         raise DataError(
             f"{layout.name}: {file} has {len(content):,} bytes, which is no multiple of the "
@@ -213,7 +232,7 @@ def _records(layout: Layout, file: str, content: bytes) -> tuple[Tensor, Tensor]
             f"{offenders}; get {layout.archive} again"
         )
     pixels = records[:, layout.label_bytes :].reshape(-1, 3, 32, 32)
-    return torch.from_numpy(pixels.copy()), torch.from_numpy(labels)
+    return pixels, torch.from_numpy(labels)
 
 
 def _class_names(layout: Layout, content: bytes) -> tuple[str, ...]:
