@@ -105,15 +105,12 @@ def augment(
     `images` is (N, 3, H, W) of any type, `draws` on the same device; what a shift uncovers is the reflected
     image, what the cutout covers is `fill` (3,). Returns a new tensor of the same shape and type.
     """
-    count, channels, height, width = images.shape
+    _, channels, height, width = images.shape
     rows = _reflect(draws.rows[:, None] + torch.arange(height, device=images.device), height)  # (N, H)
     columns = _reflect(draws.columns[:, None] + torch.arange(width, device=images.device), width)  # (N, W)
     columns = torch.where(draws.flip[:, None], columns.flip(1), columns)
-    index = torch.arange(count, device=images.device)
-    channel = torch.arange(channels, device=images.device)
-    images = images[
-        index[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]
-    ]
+    pixels = (rows[:, :, None] * width + columns[:, None]).flatten(1)  # (N, H W): which one comes to each place
+    images = images.flatten(2).gather(2, pixels[:, None].expand(-1, channels, -1)).view_as(images)
     if cutout:
         covered = (
             _inside(draws.hole_row, cutout, height)[:, :, None]
