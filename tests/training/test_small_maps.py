@@ -56,6 +56,8 @@ WITH_TILES = [  # channels, out channels, kernel, stride, padding, side
     (20, 16, 3, 2, 1, 2),  # of nine taps four meet something
     (16, 20, 5, 1, 2, 2),
     (16, 20, (3, 1), 1, (1, 0), 2),
+    (20, 16, (3, 2), (1, 2), (1, 0), 2),
+    (36, 40, (2, 3), (3, 1), (0, 2), 4),
     (16, 20, 3, 1, 0, 4),
     (16, 20, 2, 3, 0, 6),
     (16, 20, 1, 1, 0, 2),
@@ -107,6 +109,7 @@ def test_which_way_a_convolution_is_computed(monkeypatch):
         on = tiles and dtype == torch.bfloat16
         assert way(16, 17, 3, 2) == ("_UnfoldedGradient" if on else None)
         assert way(17, 16, 1, 2) == ("_Unfolded" if on else None)
+        assert way(15, 16, 1, 2) == ("_Unfolded" if on else None)
         assert way(15, 16, 3, 2) is None
         assert way(16, 15, 3, 2) is None
         assert way(16, 16, 3, 3) is None
@@ -121,7 +124,7 @@ def test_which_way_a_convolution_is_computed(monkeypatch):
 def test_gradients_that_nobody_wants_are_not_computed(kernel, frozen, monkeypatch):
     """Of frozen weights; of images."""
     computed = []
-    for name in ("_whole_gradient", "conv2d_input", "_windows"):
+    for name in ("_whole_gradient", "conv2d_input", "_windows", "_unfold"):
         given = getattr(small_maps, name)
         monkeypatch.setattr(
             small_maps, name, lambda *args, name=name, given=given: computed.append(name) or given(*args)
@@ -133,7 +136,7 @@ def test_gradients_that_nobody_wants_are_not_computed(kernel, frozen, monkeypatc
         computed.clear()
         outputs.sum().backward()
     of_weight, of_input = ["_whole_gradient"], ["_windows"] if kernel == 1 else ["conv2d_input"]
-    unfolded = ["_windows"] if kernel == 3 else []  # a 1×1 kernel's input is unfolded already
+    unfolded = ["_unfold", "_windows"] if kernel == 3 else []  # a 1×1 kernel's input is unfolded already
     assert computed == (of_input if frozen else unfolded + of_weight)
 
 
@@ -165,7 +168,9 @@ def test_activations_may_be_computed_again_in_the_backward_pass(kernel):
 def test_only_kernels_larger_than_what_they_give_are_unfolded(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        small_maps._Unfolded, "apply", lambda *given: seen.append(given) or torch.zeros(len(given[0]), 8, *given[2])
+        small_maps._Unfolded,
+        "apply",
+        lambda *given: seen.append(given) or torch.zeros(len(given[0]), 8, *given[2].size),
     )
     convolution = nn.Conv2d(8, 8, 3, padding=1, bias=False)  # 576 weights
     with SmallMaps(convolution):

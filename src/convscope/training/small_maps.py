@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ POSITIONS = 64
 """Maps of more positions are left to torch, unless the kernel is larger than what it gives."""
 
 CHANNELS_A_POSITION = 4
-"""And those with fewer channels than so many for each position, coming in or going out."""
+"""And those with fewer channels than so many for each position, coming in or going out, unless a kernel is 1×1."""
 
 
 def met_taps(size: int, kernel: int, stride: int, padding: int) -> slice:
@@ -30,13 +31,22 @@ def met_taps(size: int, kernel: int, stride: int, padding: int) -> slice:
     return slice(min(met), max(met) + 1) if met else slice(0, 0)
 
 
+class Geometry(NamedTuple):
+    """Where a convolution's kernel lies on its input; each value is for rows and for columns."""
+
+    size: tuple[int, int]  # of the output
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    taps: tuple[slice, slice]  # that meet something
+
+
 class SmallMaps:
     """Within it, a model's convolutions of small maps by large kernels are computed as matrix products.
 
     The late layers of a network have millions of weights for maps of a few pixels. There oneDNN's convolutions take
     up to three times as long as the product of the unfolded maps, and most of a kernel may meet nothing but padding.
     Where processors multiply bf16 matrices in tiles (AMX) convolving is as quick as it can be but for the gradient of
-    the weights: on small maps of many channels that one is a product, and of 1×1 kernels all three are.
+    the weights: on small maps of many channels that one is a product, and of 1×1 kernels, of any channels, all three.
     Outputs and gradients are those of the ordinary convolution up to the order of the sums and where a bias is
     rounded; taps that meet only padding have a gradient of exactly zero. Modules, weights and hooks stay what they
     are. Outputs are channels-last. Backward passes, which may compute parts again, belong within it too.
@@ -88,17 +98,15 @@ def _forward(module: nn.Conv2d, inputs: Float[Tensor, "N C H W"]) -> Float[Tenso
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
     products = inputs.shape[0] * height * width  # rows of the matrices
     channels = min(module.in_channels, module.out_channels)
-    few = height * width <= min(POSITIONS, channels / CHANNELS_A_POSITION)
-    tiled = few and dtype == torch.bfloat16 and _multiplies_in_tiles()
+    tiled = height * width <= POSITIONS and dtype == torch.bfloat16 and _multiplies_in_tiles()
     if module.weight[0].numel() > products or (tiled and module.kernel_size == (1, 1)):
         way = _Unfolded
-    elif tiled:
+    elif tiled and height * width <= channels / CHANNELS_A_POSITION:
         way = _UnfoldedGradient
     else:
         return nn.Conv2d.forward(module, inputs)
-    found: Any = way.apply(
-        inputs.to(dtype), module.weight, (height, width), module.stride, (up, left), (rows, columns)
-    )
+    where = Geometry((height, width), (down, right), (up, left), (rows, columns))
+    found: Any = way.apply(inputs.to(dtype), module.weight, where)
     return found if module.bias is None else found + module.bias.to(dtype)[:, None, None]
 
 
@@ -118,21 +126,13 @@ class _Unfolded(torch.autograd.Function):
     """A convolution as the product of its unfolded input and its kernels."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        inputs: Tensor,
-        weight: Tensor,
-        size: tuple[int, int],
-        stride: tuple[int, int],
-        padding: tuple[int, int],
-        taps: tuple[slice, slice],
-    ) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, where: Geometry) -> Tensor:
         # (D, kh, kw, C), of the taps that meet something
-        kernels = weight.permute(0, 2, 3, 1)[:, *taps].to(inputs.dtype)
-        flat, matrix = _unfold(inputs, size, stride, padding, taps), kernels.flatten(1)
+        kernels = weight.permute(0, 2, 3, 1)[:, *where.taps].to(inputs.dtype)
+        flat, matrix = _unfold(inputs, where), kernels.flatten(1)
         ctx.save_for_backward(flat, matrix)
-        ctx.weight, ctx.shape, ctx.given = weight, inputs.shape, (size, stride, padding, taps)
-        return (flat @ matrix.T).view(len(inputs), *size, -1).permute(0, 3, 1, 2)
+        ctx.weight, ctx.shape, ctx.where = weight, inputs.shape, where
+        return (flat @ matrix.T).view(len(inputs), *where.size, -1).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
@@ -140,39 +140,32 @@ class _Unfolded(torch.autograd.Function):
         ctx: Any, *gradients: Any
     ) -> tuple[Tensor | None, ...]:
         flat, matrix = ctx.saved_tensors
-        size, stride, (up, left), taps = ctx.given
+        where = ctx.where
         signal = gradients[0].permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, D)
         inputs = weight = None
         if ctx.needs_input_grad[1]:
-            weight = _whole_gradient(signal.T @ flat, ctx.weight, taps)
+            weight = _whole_gradient(signal.T @ flat, ctx.weight, where)
         if ctx.needs_input_grad[0]:
             count, channels, *sides = ctx.shape
-            height, width = (axis.stop - axis.start for axis in taps)
-            unfolded = (signal @ matrix).view(-1, *size, height, width, channels)
+            (up, left), (height, width) = where.padding, (axis.stop - axis.start for axis in where.taps)
+            unfolded = (signal @ matrix).view(-1, *where.size, height, width, channels)
             padded = signal.new_zeros(count, sides[0] + 2 * up, sides[1] + 2 * left, channels)
-            for row, column, met in _windows(padded, size, stride, taps):
-                met += unfolded[:, :, :, row, column]
+            met = _windows(padded, where)
+            for row, column in product(range(height), range(width)):
+                met[..., row, column] += unfolded[:, :, :, row, column]
             inputs = padded[:, up : up + sides[0], left : left + sides[1]].permute(0, 3, 1, 2)
-        return inputs, weight, None, None, None, None
+        return inputs, weight, None
 
 
 class _UnfoldedGradient(torch.autograd.Function):
     """A convolution as torch computes it, but for the gradient of its weight: a product with its unfolded input."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        inputs: Tensor,
-        weight: Tensor,
-        size: tuple[int, int],
-        stride: tuple[int, int],
-        padding: tuple[int, int],
-        taps: tuple[slice, slice],
-    ) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, where: Geometry) -> Tensor:
         kernels = weight.to(inputs.dtype)
         ctx.save_for_backward(inputs, kernels)
-        ctx.weight, ctx.given = weight, (size, stride, padding, taps)
-        return F.conv2d(inputs, kernels, None, stride, padding)
+        ctx.weight, ctx.where = weight, where
+        return F.conv2d(inputs, kernels, None, where.stride, where.padding)
 
     @staticmethod
     @once_differentiable
@@ -180,57 +173,40 @@ class _UnfoldedGradient(torch.autograd.Function):
         ctx: Any, *gradients: Any
     ) -> tuple[Tensor | None, ...]:
         images, kernels = ctx.saved_tensors
-        size, stride, padding, taps = ctx.given
+        where = ctx.where
         inputs = weight = None
         if ctx.needs_input_grad[1]:
             signal = gradients[0].permute(1, 0, 2, 3).flatten(1).contiguous()  # (D, N h w)
-            weight = _whole_gradient(signal @ _unfold(images, size, stride, padding, taps), ctx.weight, taps)
+            weight = _whole_gradient(signal @ _unfold(images, where), ctx.weight, where)
         if ctx.needs_input_grad[0]:
-            inputs = conv2d_input(images.shape, kernels, gradients[0], stride, padding)
-        return inputs, weight, None, None, None, None
+            inputs = conv2d_input(images.shape, kernels, gradients[0], where.stride, where.padding)
+        return inputs, weight, None
 
 
-def _unfold(
-    inputs: Float[Tensor, "N C H W"],
-    size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    taps: tuple[slice, slice],
-) -> Tensor:
+def _unfold(inputs: Float[Tensor, "N C H W"], where: Geometry) -> Tensor:
     """What each position's taps meet: a matrix (N h w, kh kw C), of the taps that meet something at all."""
-    up, left = padding
+    up, left = where.padding
     padded = inputs.permute(0, 2, 3, 1)
     if up or left:
         padded = F.pad(padded, (0, 0, left, left, up, up))  # (N, H', W', C)
-    height, width = (axis.stop - axis.start for axis in taps)
-    unfolded = padded.new_empty(len(inputs), *size, height, width, padded.shape[-1])
-    for row, column, met in _windows(padded, size, stride, taps):
-        unfolded[:, :, :, row, column] = met
-    return unfolded.flatten(0, 2).flatten(1)
+    rows = len(inputs) * where.size[0] * where.size[1]
+    return _windows(padded, where).permute(0, 1, 2, 4, 5, 3).reshape(rows, -1)
 
 
-def _whole_gradient(products: Tensor, weight: Tensor, taps: tuple[slice, slice]) -> Tensor:
+def _whole_gradient(products: Tensor, weight: Tensor, where: Geometry) -> Tensor:
     """The gradient of all of a weight, of the products (D, kh kw C) for the taps that meet something."""
     if products.numel() == weight.numel():
         kernels = products.to(weight.dtype).view(weight.permute(0, 2, 3, 1).shape)
         return kernels.permute(0, 3, 1, 2)
     whole = torch.zeros_like(weight)
-    met = whole.permute(0, 2, 3, 1)[:, *taps]
+    met = whole.permute(0, 2, 3, 1)[:, *where.taps]
     met.copy_(products.view(met.shape))
     return whole
 
 
-def _windows(
-    padded: Tensor, size: tuple[int, int], stride: tuple[int, int], taps: tuple[slice, slice]
-) -> list[tuple[int, int, Tensor]]:
-    """For each tap, numbered from the first that meets something, what it meets: a view (N, h, w, C)."""
-    (height, width), (down, right) = size, stride
-    return [
-        (
-            row - taps[0].start,
-            column - taps[1].start,
-            padded[:, row : row + down * (height - 1) + 1 : down, column : column + right * (width - 1) + 1 : right],
-        )
-        for row in range(taps[0].start, taps[0].stop)
-        for column in range(taps[1].start, taps[1].stop)
-    ]
+def _windows(padded: Float[Tensor, "N H W C"], where: Geometry) -> Float[Tensor, "N h w C kh kw"]:
+    """What the taps meet at each position, of the taps that meet something at all: a view."""
+    for axis, (met, step, count) in enumerate(zip(where.taps, where.stride, where.size, strict=True), start=1):
+        padded = padded.narrow(axis, met.start, padded.shape[axis] - met.start)
+        padded = padded.unfold(axis, met.stop - met.start, step).narrow(axis, 0, count)
+    return padded
