@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import distributed as dist
 
-from convscope import rank_watch
-from convscope.errors import RankLost
+from convscope import rank_watch, ranks
+from convscope.errors import RankLost, UsageError
 from convscope.rank_watch import RankWatch
 from convscope.ranks import ALONE, Ranks
 from tests.faults.harness import CONTEXT, start_server
@@ -217,6 +217,36 @@ def test_whoever_asks_hears_who_is_lost_and_the_process_is_his_to_end(pair):
     asking.join(PATIENCE)
     assert "rank 1 has been silent" in found[0]
     assert not pair.ended
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (dist.DistNetworkError("the store is gone"), RankLost),
+        (RuntimeError("Connection closed by peer"), RankLost),  # gloo's, with or without its name in it
+        (OSError("Broken pipe"), RankLost),
+        (UsageError("no such model"), UsageError),
+        (MemoryError(), MemoryError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_whatever_is_not_explained_is_laid_to_a_rank_that_is_lost(monkeypatch, error, told):
+    class Watch:
+        def __init__(self, *_):
+            pass
+
+        def find_lost(self):
+            return "rank 1 has been silent"
+
+        def leave(self, *_):
+            pass
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(ranks, "rendezvous", lambda *_, **__: iter([(None, 0, 2)]))
+    monkeypatch.setattr(ranks.dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(ranks, "RankWatch", Watch)
+    with pytest.raises(told), ranks.join_ranks():
+        raise error
 
 
 def test_no_beat_comes_after_the_last_words(pair):

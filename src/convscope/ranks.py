@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from convscope.errors import RankLost, in_one_line
+from convscope.errors import ConvscopeError, RankLost, in_one_line, is_out_of_memory
 from convscope.rank_watch import FAILED, RankWatch
 
 PATIENCE = timedelta(hours=1)
@@ -117,7 +117,7 @@ def join_ranks() -> Generator[Ranks]:
     try:
         yield Ranks(rank, count)
     except BaseException as error:
-        if _is_broken_talk(error) and (lost := watch.find_lost()):
+        if _may_be_of_a_loss(error) and (lost := watch.find_lost()):
             raise RankLost(lost) from error
         watch.leave(f"{FAILED}{in_one_line(error)}")
         raise
@@ -131,6 +131,6 @@ def _backend() -> str:
     return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
-def _is_broken_talk(error: BaseException) -> bool:
-    """Whether a collective failed; gloo tells it only in words."""
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+def _may_be_of_a_loss(error: BaseException) -> bool:
+    """Whether nothing here explains it: what fails for want of a lost rank does so in words and types of any kind."""
+    return isinstance(error, Exception) and not isinstance(error, ConvscopeError) and not is_out_of_memory(error)

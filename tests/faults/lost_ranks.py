@@ -102,7 +102,7 @@ def ranks(folder: Path, *, count: int = 50, seed: int = 0, impatient: bool = Fal
         slowest.append(time.monotonic() - began)
         failure = complaints(
             (ended[rank].code == 137, f"the lost one ended with {ended[rank].code}"),
-            (ended[1 - rank].code == 8, f"the other ended with {ended[1 - rank].code}"),
+            (ended[1 - rank].code == 8, f"the other ended with {ended[1 - rank].code}: {ended[1 - rank].said}"),
             (ended[1 - rank].one_line, f"said {ended[1 - rank].said}"),
             (any(f"rank {rank} " in line for line in ended[1 - rank].said), "the lost one is not named"),
         )
