@@ -7,7 +7,7 @@ from convscope.durable import refusal_told, replace_file, write_quickly
 from convscope.errors import ResourceError
 
 
-@pytest.mark.parametrize("write", [replace_file, write_quickly])
+@pytest.mark.parametrize("write", [replace_file, lambda path, data: write_quickly(path, [data])])
 def test_a_write_that_fails_leaves_what_was_there_and_nothing_beside(tmp_path, monkeypatch, write):
     def refuse(*_):
         raise OSError(28, "No space left on device")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,16 @@ def refusal_told(what: str, advice: str) -> Generator[None]:
         raise ResourceError(f"cannot {what}: {error.strerror or error}; {advice}") from error
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and wait until the disk has it. Raises OSError."""
+def write_synced(path: Path, parts: Iterable[bytes]) -> str:
+    """Write a new file, part after part, and wait until the disk has it; its SHA-256. Raises OSError."""
+    sha256 = hashlib.sha256()
     with path.open("wb") as file:
-        file.write(data)
+        for part in parts:
+            sha256.update(part)
+            file.write(part)
         file.flush()
         os.fsync(file.fileno())
+    return sha256.hexdigest()
 
 
 def sync_folder(path: Path) -> None:
@@ -73,13 +77,13 @@ def replace_file(path: Path, data: bytes) -> None:
         unfinished.write_bytes(data)
 
 
-def write_quickly(path: Path, data: bytes) -> int:
+def write_quickly(path: Path, parts: Iterable[bytes]) -> int:
     """Put a file in place whole, without waiting for the disk, for what is not missed after a power cut; its bytes.
 
     Raises OSError.
     """
-    with whole_file(path, synced=False) as unfinished:
-        return unfinished.write_bytes(data)
+    with whole_file(path, synced=False) as unfinished, unfinished.open("wb") as file:
+        return sum(file.write(part) for part in parts)
 
 
 def move_synced(unfinished: Path, target: Path) -> None:

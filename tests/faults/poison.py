@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,8 +100,15 @@ class OutOfMemory:
         def called(*given: Any, **named: Any) -> Any:
             nonlocal calls
             calls += 1
+            if calls == self.call and self.place == "saving":
+                return self._first_part(original(*given))
             if calls == self.call:
                 raise MEMORY_ERRORS[self.source]()
             return original(*given, **named)
 
         setattr(owner, name, called)
+
+    def _first_part(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """Of a file that is written part after part the first one, and then the error."""
+        yield next(parts)
+        raise MEMORY_ERRORS[self.source]()

@@ -6,10 +6,12 @@ import os
 import random
 
 import pytest
+import safetensors.torch
 import torch
 
 from convscope.errors import CheckpointError, ResourceError
 from convscope.training import checkpoint as checkpoints
+from convscope.training import state
 from convscope.training.checkpoint import load_checkpoint, remove_unfinished, save_checkpoint, weights_sum
 from convscope.training.state import TrainingState
 
@@ -48,6 +50,25 @@ def test_all_comes_back(tmp_path):
     assert event["name"] == "step-000000003"
     file = (tmp_path / "step-000000003" / "weights.safetensors").read_bytes()
     assert hashlib.sha256(file).hexdigest() == weights_sha256 == event["weights_sha256"] == weights_sum(tmp_path)
+
+
+def test_a_file_in_parts_is_the_librarys_to_the_byte(monkeypatch):
+    monkeypatch.setattr(state, "PART", 100)  # so that some are put together and others are not
+    shared = torch.randn(3)
+    tensors = {
+        "channels last": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
+        "a number": torch.tensor(3),
+        "nothing": torch.empty(0, 3),
+        "tied": shared,
+        "tied to it": shared,
+        'quoted "ü"': torch.randn(3, 4).bfloat16(),
+        **{str(kind): torch.ones(5, dtype=kind) for kind in (torch.float16, torch.float64, torch.bool, torch.uint8)},
+    }
+    dense = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    parts = list(state.serialize(tensors))
+    assert len(parts) > 1
+    assert b"".join(parts) == safetensors.torch.save(dense)
+    assert b"".join(state.serialize({})) == safetensors.torch.save({})
 
 
 def test_no_checkpoint_is_none(tmp_path):

@@ -118,7 +118,7 @@ def write_index(
     content = hashlib.sha256(json.dumps([named, sums]).encode()).hexdigest()
     known = {"format": FORMAT, "shards": list(shards), "starts": list(starts), "folders": list(folders)}
     known |= {"numbered": numbered, "problems": list(problems), "ignored": ignored, "sums": sums, "content": content}
-    write_synced(place / "index.json", to_json(known))
+    write_synced(place / "index.json", [to_json(known)])
     sync_folder(place)
 
 

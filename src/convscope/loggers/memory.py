@@ -36,7 +36,7 @@ def write_memory(run: Path, name: str, memory: Mapping[str, Any]) -> None:
     """Keep it, in place of what it remembered before. Raises OSError."""
     path = _path(run, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_quickly(path, json.dumps(memory).encode())
+    write_quickly(path, [json.dumps(memory).encode()])
 
 
 def _path(run: Path, name: str) -> Path:

@@ -46,18 +46,14 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
     began = time.monotonic()
     target = folder / f"step-{state.step:09d}"
     temporary = folder / f".{target.name}.tmp"
-    files = {
-        WEIGHTS: serialize(model.state_dict()),
-        STATE: serialize(state.tensors()),
-    }
-    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    record: dict[str, Any] = {"sha256": sums, "log_bytes": log_bytes, "state": state.position()}
-    record["record_sha256"] = _sum(record)
+    files = {WEIGHTS: model.state_dict(), STATE: state.tensors()}
     what = f"save the checkpoint of step {state.step}"
     with refusal_told(what, f"the one before stands; {ONWARD}"), _new_folder(temporary):
-        for name, data in files.items():
-            write_synced(temporary / name, data)
-        write_synced(temporary / RECORD, to_json(record))
+        sums = {name: write_synced(temporary / name, serialize(tensors)) for name, tensors in files.items()}
+        size = sum((temporary / name).stat().st_size for name in files)
+        record: dict[str, Any] = {"sha256": sums, "log_bytes": log_bytes, "state": state.position()}
+        record["record_sha256"] = _sum(record)
+        write_synced(temporary / RECORD, [to_json(record)])
         sync_folder(temporary)
         _remove(target)
         os.rename(temporary, target)
@@ -68,7 +64,7 @@ def save_checkpoint(folder: Path, model: nn.Module, state: TrainingState, *, log
             _remove(path)
     return {
         "name": target.name,
-        "bytes": sum(len(data) for data in files.values()),
+        "bytes": size,
         "seconds": round(time.monotonic() - began, 3),
         "weights_sha256": sums[WEIGHTS],
     }

@@ -87,7 +87,8 @@ class Recorder:
         self._last = 0.0  # seconds that the newest frame took, and the newest copy of the weights
         self._copied = 0.0
         self._room = float("inf")  # seconds granted for the frame that is due
-        chosen = _spread_over_classes(dataset.test.labels, min(JUDGES, evaluation_batch(dataset.image_size)))
+        judges = min(JUDGES, evaluation_batch(dataset.image_size, torch.device("cpu")))
+        chosen = _spread_over_classes(dataset.test.labels, judges)
         self._judges = next(iter(dataset.test.images.batches([chosen])))  # (N, 3, H, W) uint8
         run_layers = list_layers(network.model, dataset.image_size, channels=len(dataset.mean))
         self._kernels = [layer.name for layer in run_layers if layer.kind == "Conv2d"]
@@ -217,8 +218,8 @@ def _spread_over_classes(labels: Tensor, count: int) -> Tensor:
     return rank.argsort(stable=True)[:count]
 
 
-def _half_precision(model: nn.Module) -> bytes:
-    """The model's weights as safetensors: matrices and kernels in fp16, the rest, which is small, as it is."""
+def _half_precision(model: nn.Module) -> Iterator[bytes]:
+    """The model's weights as safetensors, in parts: matrices and kernels in fp16, the rest, small, as it is."""
     halves = {
         name: value.half() if value.is_floating_point() and value.ndim > 1 else value
         for name, value in model.state_dict().items()

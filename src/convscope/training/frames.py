@@ -76,7 +76,7 @@ def write_frame(run: Path, frame: Frame) -> int:
     arrays = {"filters": frame.filters, "logits": frame.logits}
     arrays |= {f"maps.{layer}": values for layer, values in frame.maps.items()}
     contiguous = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-    return write_quickly(frame_path(run, frame.step), save(contiguous, {"layers": json.dumps(frame.layers)}))
+    return write_quickly(frame_path(run, frame.step), [save(contiguous, {"layers": json.dumps(frame.layers)})])
 
 
 def read_frame(run: Path, step: int) -> Frame:

@@ -224,7 +224,10 @@ def _watch_disk(events: Iterator[Event], path: Path, model: nn.Module) -> Iterat
 
 def _sum(model: nn.Module) -> str:
     """The SHA-256 of a model's weights."""
-    return hashlib.sha256(serialize(model.state_dict())).hexdigest()
+    sha256 = hashlib.sha256()
+    for part in serialize(model.state_dict()):
+        sha256.update(part)
+    return sha256.hexdigest()
 
 
 def _describe_dataset(dataset: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:

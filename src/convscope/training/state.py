@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from convscope.ranks import Ranks
 from convscope.training.engine import Engine
+
+PART = 1 << 20
+"""Bytes of small tensors that are put together, at most."""
 
 
 @dataclass
@@ -59,10 +64,39 @@ def share_start(
     told = json.loads(ranks.from_leader(lambda: json.dumps(begins).encode()))
     if told["position"] is None:
         return None, Engine(**told["engine"])
-    tensors = safetensors.torch.load(ranks.from_leader(lambda: serialize(state.tensors() if state else {})))
+    tensors = safetensors.torch.load(ranks.from_leader(lambda: b"".join(serialize(state.tensors() if state else {}))))
     return join_state(told["position"], tensors), Engine(**told["engine"])
 
 
-def serialize(tensors: Mapping[str, Tensor]) -> bytes:
-    """Tensors as the bytes of a safetensors file."""
-    return safetensors.torch.save({name: value.contiguous().cpu() for name, value in tensors.items()})
+def serialize(tensors: Mapping[str, Tensor]) -> Iterator[bytes]:
+    """The bytes of a safetensors file of the tensors, part after part, so that no second copy of them all is held.
+
+    Tensors that share memory are written one by one, each whole.
+
+    >>> tensors = {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}
+    >>> b"".join(serialize(tensors)) == safetensors.torch.save(tensors)
+    True
+    """
+    if sys.byteorder == "big":  # the library turns the bytes
+        yield safetensors.torch.save({name: value.contiguous().cpu() for name, value in tensors.items()})
+        return
+    # The library says in what order, and by what names of types, it tells of them.
+    empty = safetensors.torch.save({name: torch.empty(0, dtype=value.dtype) for name, value in tensors.items()})
+    header: dict[str, dict[str, Any]] = json.loads(empty[8:])
+    last = 0
+    for name, told in header.items():
+        first, last = last, last + tensors[name].nbytes
+        told.update(shape=list(tensors[name].shape), data_offsets=[first, last])
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    gathered = bytearray(len(text).to_bytes(8, "little") + text)
+    for name in header:
+        part = tensors[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        if len(gathered) + len(part) > PART:
+            yield bytes(gathered)
+            gathered.clear()
+        if len(part) > PART:
+            yield part
+        else:
+            gathered += part
+    yield bytes(gathered)
