@@ -15,13 +15,15 @@ from convscope.training.engine import FORMATS, MemoryFormat, Precision, autocast
 from convscope.types import Network, Split
 
 
-def evaluation_batch(image_size: tuple[int, int]) -> int:
-    """How many images of (H, W) are evaluated at once: 500 of 32×32, fewer of larger ones.
+def evaluation_batch(image_size: tuple[int, int], device: torch.device) -> int:
+    """How many images of (H, W) are evaluated at once: of 32×32 500, or on a CPU, for its memory's sake, 125.
 
-    >>> evaluation_batch((32, 32)), evaluation_batch((256, 256))
-    (500, 7)
+    >>> cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    >>> evaluation_batch((32, 32), cpu), evaluation_batch((32, 32), gpu), evaluation_batch((256, 256), cpu)
+    (125, 500, 7)
     """
-    return max(1, min(500, 500 * 32 * 32 // (image_size[0] * image_size[1])))
+    most = 125 if device.type == "cpu" else 500
+    return max(1, min(most, 500 * 32 * 32 // (image_size[0] * image_size[1])))
 
 
 class Evaluation(NamedTuple):
@@ -55,7 +57,7 @@ def evaluate(
     network.model.eval()
     classes = len(network.class_names)
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
-    parts = torch.arange(len(split.labels)).split(evaluation_batch(network.input_size))
+    parts = torch.arange(len(split.labels)).split(evaluation_batch(network.input_size, device))
     losses = torch.zeros(len(parts), dtype=torch.float64, device=device)  # by batch: their sum is in one order
     batches = split.images.batches(parts[ranks.rank :: ranks.count])
     try:
