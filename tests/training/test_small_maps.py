@@ -1,5 +1,7 @@
 """Convolutions of small maps: the same outputs and gradients as torch's own, for every shape near the border."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from convscope.models import build_model
 from convscope.training import small_maps
-from convscope.training.small_maps import SmallMaps, met_taps
+from convscope.training.small_maps import Geometry, SmallMaps, parts_on_the_image
 
 
 def both_ways(convolution, size, dtype=torch.float64, count=2):
@@ -27,6 +29,14 @@ def both_ways(convolution, size, dtype=torch.float64, count=2):
     return found
 
 
+@pytest.fixture
+def tiles(monkeypatch):
+    """A processor that multiplies in tiles, and double precision in bf16's place, so that sums can be compared."""
+    monkeypatch.setattr(small_maps, "_multiplies_in_tiles", lambda: True)
+    monkeypatch.setattr(small_maps.torch, "bfloat16", torch.float64)
+
+
+@pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 3), (3, 3), (4, 4)])
 @pytest.mark.parametrize("kernel", [3, 5, (3, 1), 7])
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -67,13 +77,6 @@ WITH_TILES = [  # channels, out channels, kernel, stride, padding, side
 ]
 
 
-@pytest.fixture
-def tiles(monkeypatch):
-    """A processor that multiplies in tiles, and double precision in bf16's place, so that sums can be compared."""
-    monkeypatch.setattr(small_maps, "_multiplies_in_tiles", lambda: True)
-    monkeypatch.setattr(small_maps.torch, "bfloat16", torch.float64)
-
-
 @pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
@@ -87,13 +90,15 @@ def test_equals_torch_where_gradients_alone_are_products(shape, bias, layout):
 
 
 def test_which_way_a_convolution_is_computed(monkeypatch):
-    """With tiles and in bf16: few positions and many channels; else only kernels larger than what they give."""
+    """The whole map where each output sees all of it; in bf16 1×1 kernels on few positions and kernels larger than
+    what they give; with tiles the latter in fp32 too, and gradients of many channels on few positions."""
     seen = []
 
     def note(name):
         way = getattr(small_maps, name)
         monkeypatch.setattr(way, "apply", lambda *given, apply=way.apply: seen.append(name) or apply(*given))
 
+    note("_Whole")
     note("_Unfolded")
     note("_UnfoldedGradient")
     monkeypatch.setattr(small_maps, "_multiplies_in_tiles", lambda: tiles)
@@ -105,17 +110,14 @@ def test_which_way_a_convolution_is_computed(monkeypatch):
             convolution(torch.zeros(count, channels, side, side, dtype=dtype))
         return seen[0] if seen else None
 
-    for tiles, dtype in ((True, torch.bfloat16), (False, torch.bfloat16), (True, torch.float32)):
-        on = tiles and dtype == torch.bfloat16
-        assert way(16, 17, 3, 2) == ("_UnfoldedGradient" if on else None)
-        assert way(17, 16, 1, 2) == ("_Unfolded" if on else None)
-        assert way(15, 16, 1, 2) == ("_Unfolded" if on else None)
-        assert way(15, 16, 3, 2) is None
-        assert way(16, 15, 3, 2) is None
-        assert way(16, 16, 3, 3) is None
-        assert way(256, 256, 1, 8, count=10) == ("_Unfolded" if on else None)
-        assert way(400, 400, 1, 9, count=10) is None
-        assert way(8, 64, 3, 4, count=4) == "_Unfolded"  # 72 weights a channel for 64 outputs
+    for tiles, dtype in itertools.product((True, False), (torch.bfloat16, torch.float32)):
+        half = dtype == torch.bfloat16
+        assert way(3, 4, 3, 2) == way(3, 4, 5, 3) == way(3, 4, 1, 1) == "_Whole"
+        assert way(36, 37, 3, 3) == ("_UnfoldedGradient" if tiles and half else None)
+        assert way(35, 36, 3, 3) is way(36, 35, 3, 3) is way(36, 36, 3, 4) is None
+        assert way(17, 16, 1, 2) == way(3, 4, 1, 8) == ("_Unfolded" if half else None)
+        assert way(3, 4, 1, 9) is None
+        assert way(8, 64, 3, 4, count=4) == ("_Unfolded" if tiles or half else None)  # 72 weights for 64 outputs
 
 
 @pytest.mark.usefixtures("tiles")
@@ -124,7 +126,7 @@ def test_which_way_a_convolution_is_computed(monkeypatch):
 def test_gradients_that_nobody_wants_are_not_computed(kernel, frozen, monkeypatch):
     """Of frozen weights; of images."""
     computed = []
-    for name in ("_whole_gradient", "conv2d_input", "_windows", "_unfold"):
+    for name in ("_as_kernels", "conv2d_input", "_windows", "_unfold"):
         given = getattr(small_maps, name)
         monkeypatch.setattr(
             small_maps, name, lambda *args, name=name, given=given: computed.append(name) or given(*args)
@@ -135,7 +137,7 @@ def test_gradients_that_nobody_wants_are_not_computed(kernel, frozen, monkeypatc
         outputs = convolution(images)
         computed.clear()
         outputs.sum().backward()
-    of_weight, of_input = ["_whole_gradient"], ["_windows"] if kernel == 1 else ["conv2d_input"]
+    of_weight, of_input = ["_as_kernels"], ["_windows"] if kernel == 1 else ["conv2d_input"]
     unfolded = ["_unfold", "_windows"] if kernel == 3 else []  # a 1×1 kernel's input is unfolded already
     assert computed == (of_input if frozen else unfolded + of_weight)
 
@@ -165,6 +167,7 @@ def test_activations_may_be_computed_again_in_the_backward_pass(kernel):
     torch.testing.assert_close(convolution.weight.grad, expected, rtol=1e-12, atol=1e-9)
 
 
+@pytest.mark.usefixtures("tiles")
 def test_only_kernels_larger_than_what_they_give_are_unfolded(monkeypatch):
     seen = []
     monkeypatch.setattr(
@@ -174,18 +177,26 @@ def test_only_kernels_larger_than_what_they_give_are_unfolded(monkeypatch):
     )
     convolution = nn.Conv2d(8, 8, 3, padding=1, bias=False)  # 576 weights
     with SmallMaps(convolution):
-        for count, side in ((71, 1), (72, 1), (4, 4), (5, 4), (1, 9)):
+        for count, side in ((7, 3), (8, 3), (4, 4), (5, 4), (1, 9)):
             seen.clear()
             convolution(torch.rand(count, 8, side, side))
             assert bool(seen) == (count * side**2 * 8 < 576)
 
 
-def test_which_taps_meet_the_image():
-    assert met_taps(1, 3, stride=1, padding=1) == slice(1, 2)
-    assert met_taps(2, 3, stride=1, padding=1) == slice(0, 3)
-    assert met_taps(2, 3, stride=2, padding=1) == slice(1, 3)
-    assert met_taps(4, 7, stride=2, padding=3) == slice(1, 7)
-    assert met_taps(1, 2, stride=1, padding=4).stop == 2
+def test_where_each_output_sees_the_whole_image():
+    def parts(side, kernel, stride, padding):
+        size = (side + 2 * padding - kernel) // stride + 1
+        found = parts_on_the_image(Geometry((size,) * 2, (stride,) * 2, (padding,) * 2), (side,) * 2, (kernel,) * 2)
+        return [(rows.start, rows.stop) for rows, columns in found if columns.start == found[0][1].start]
+
+    assert parts(1, 3, stride=1, padding=1) == [(1, 2)]
+    assert parts(2, 3, stride=1, padding=1) == [(1, 3), (0, 2)]
+    assert parts(2, 3, stride=2, padding=1) == [(1, 3)]
+    assert parts(4, 7, stride=2, padding=3) == [(3, 7), (1, 5)]
+    assert parts(5, 5, stride=1, padding=0) == [(0, 5)]
+    assert (
+        parts(3, 3, stride=1, padding=1) == parts(5, 7, stride=2, padding=3) == parts(1, 2, stride=1, padding=4) == []
+    )
 
 
 def test_other_convolutions_are_left_alone():

@@ -1,7 +1,8 @@
-"""Convolutions of small maps as matrix products: all of one, without taps that meet padding, or a gradient alone."""
+"""Convolutions of small maps as matrix products: of the whole map, of its windows, or of a gradient alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -20,33 +21,23 @@ CHANNELS_A_POSITION = 4
 """And those with fewer channels than so many for each position, coming in or going out, unless a kernel is 1×1."""
 
 
-def met_taps(size: int, kernel: int, stride: int, padding: int) -> slice:
-    """The taps of a kernel that meet the image at any position of the output, along one axis.
-
-    >>> met_taps(1, 3, stride=1, padding=1), met_taps(2, 3, stride=2, padding=1)
-    (slice(1, 2, None), slice(1, 3, None))
-    """
-    starts = range(-padding, size + padding - kernel + 1, stride)
-    met = [tap for start in starts for tap in range(max(0, -start), min(kernel, size - start))]
-    return slice(min(met), max(met) + 1) if met else slice(0, 0)
-
-
 class Geometry(NamedTuple):
     """Where a convolution's kernel lies on its input; each value is for rows and for columns."""
 
     size: tuple[int, int]  # of the output
     stride: tuple[int, int]
     padding: tuple[int, int]
-    taps: tuple[slice, slice]  # that meet something
 
 
 class SmallMaps:
     """Within it, a model's convolutions of small maps by large kernels are computed as matrix products.
 
     The late layers of a network have millions of weights for maps of a few pixels. There oneDNN's convolutions take
-    up to three times as long as the product of the unfolded maps, and most of a kernel may meet nothing but padding.
-    Where processors multiply bf16 matrices in tiles (AMX) convolving is as quick as it can be but for the gradient of
-    the weights: on small maps of many channels that one is a product, and of 1×1 kernels, of any channels, all three.
+    up to twenty times as long as a product. Where each output sees the whole image, it is one of all pixels with all
+    outputs, without the taps that meet nothing but padding. Where a kernel is larger than what it gives, it is one of
+    the unfolded maps; in fp32 only on processors with AMX, since what multiplies fp32 on others may be slower than
+    what convolves. In bf16 1×1 kernels on small maps are products too, whatever their channels, and where processors
+    multiply in tiles (AMX) so is, on small maps of many channels, the gradient of the weights.
     Outputs and gradients are those of the ordinary convolution up to the order of the sums and where a bias is
     rounded; taps that meet only padding have a gradient of exactly zero. Modules, weights and hooks stay what they
     are. Outputs are channels-last. Backward passes, which may compute parts again, belong within it too.
@@ -90,24 +81,35 @@ def _forward(module: nn.Conv2d, inputs: Float[Tensor, "N C H W"]) -> Float[Tenso
     (up, left), (down, right) = _padding(module), module.stride
     height = (inputs.shape[-2] + 2 * up - module.kernel_size[0]) // down + 1
     width = (inputs.shape[-1] + 2 * left - module.kernel_size[1]) // right + 1
-    rows = met_taps(inputs.shape[-2], module.kernel_size[0], down, up)
-    columns = met_taps(inputs.shape[-1], module.kernel_size[1], right, left)
-    if inputs.ndim != 4 or not rows.stop or not columns.stop:
+    if inputs.ndim != 4 or height < 1 or width < 1:
         return nn.Conv2d.forward(module, inputs)
+    where = Geometry((height, width), (down, right), (up, left))
     kind = inputs.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
-    products = inputs.shape[0] * height * width  # rows of the matrices
-    channels = min(module.in_channels, module.out_channels)
-    tiled = height * width <= POSITIONS and dtype == torch.bfloat16 and _multiplies_in_tiles()
-    if module.weight[0].numel() > products or (tiled and module.kernel_size == (1, 1)):
-        way = _Unfolded
-    elif tiled and height * width <= channels / CHANNELS_A_POSITION:
-        way = _UnfoldedGradient
+    if parts := parts_on_the_image(where, tuple(inputs.shape[-2:]), module.weight.shape[-2:]):
+        found: Any = _Whole.apply(inputs.to(dtype), module.weight, parts, where.size)
+    elif way := _way(module, len(inputs) * height * width, where, dtype):
+        found = way.apply(inputs.to(dtype), module.weight, where)
     else:
         return nn.Conv2d.forward(module, inputs)
-    where = Geometry((height, width), (down, right), (up, left), (rows, columns))
-    found: Any = way.apply(inputs.to(dtype), module.weight, where)
     return found if module.bias is None else found + module.bias.to(dtype)[:, None, None]
+
+
+def _way(
+    module: nn.Conv2d, outputs: int, where: Geometry, dtype: torch.dtype
+) -> type[_Unfolded | _UnfoldedGradient] | None:
+    """How a convolution of so many outputs is computed, each N and position counted once; None leaves it to torch."""
+    tiles, half = _multiplies_in_tiles(), dtype == torch.bfloat16
+    larger = module.weight[0].numel() > outputs
+    positions = where.size[0] * where.size[1]
+    if larger and (half or tiles):
+        return _Unfolded
+    if not half or positions > POSITIONS:
+        return None
+    if module.kernel_size == (1, 1):
+        return _Unfolded
+    channels = min(module.in_channels, module.out_channels)
+    return _UnfoldedGradient if tiles and positions <= channels / CHANNELS_A_POSITION else None
 
 
 @cache
@@ -122,14 +124,68 @@ def _padding(module: nn.Conv2d) -> tuple[int, int]:
     return int(above), int(left)
 
 
+Parts = Sequence[tuple[slice, slice]]
+"""Rows and columns of a kernel, for one position of the output after another."""
+
+
+def parts_on_the_image(where: Geometry, sides: tuple[int, ...], kernel: tuple[int, ...]) -> Parts:
+    """The part of the kernel that lies on the image, at each position; none unless each holds the whole image.
+
+    >>> parts_on_the_image(Geometry((2, 1), (1, 1), (1, 0)), sides=(2, 1), kernel=(3, 1))
+    [(slice(1, 3, None), slice(0, 1, None)), (slice(0, 2, None), slice(0, 1, None))]
+    >>> parts_on_the_image(Geometry((3, 3), (1, 1), (1, 1)), sides=(3, 3), kernel=(3, 3))
+    []
+    """
+    rows, columns = (
+        [slice(pad - step * at, pad - step * at + side) for at in range(count)]
+        for count, step, pad, side in zip(*where, sides, strict=True)
+    )
+    whole = rows[-1].start >= 0 <= columns[-1].start and rows[0].stop <= kernel[0] and columns[0].stop <= kernel[1]
+    return list(product(rows, columns)) if whole else []
+
+
+class _Whole(torch.autograd.Function):
+    """A convolution each of whose outputs sees the whole image, as one product with all of them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor, parts: Parts, size: tuple[int, int]
+    ) -> Float[Tensor, "N D h w"]:
+        kernels = weight.permute(0, 2, 3, 1)
+        count, channels, *sides = inputs.shape
+        matrix = inputs.new_empty(len(parts), len(weight), *sides, channels)
+        for one, (rows, columns) in zip(matrix, parts, strict=True):
+            one.copy_(kernels[:, rows, columns])
+        flat, matrix = inputs.permute(0, 2, 3, 1).flatten(1), matrix.flatten(2).flatten(0, 1)
+        ctx.save_for_backward(flat, matrix)
+        ctx.weight, ctx.shape, ctx.parts = weight, inputs.shape, parts
+        return (flat @ matrix.T).view(count, *size, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - as torch's decorator has it
+        ctx: Any, *gradients: Any
+    ) -> tuple[Tensor | None, ...]:
+        flat, matrix = ctx.saved_tensors
+        count, channels, *sides = ctx.shape
+        signal = gradients[0].permute(0, 2, 3, 1).flatten(1)  # (N, h w D)
+        inputs = weight = None
+        if ctx.needs_input_grad[1]:
+            products = (signal.T @ flat).view(len(ctx.parts), -1, *sides, channels)
+            weight = torch.zeros_like(ctx.weight)
+            for one, (rows, columns) in zip(products, ctx.parts, strict=True):
+                weight.permute(0, 2, 3, 1)[:, rows, columns] += one
+        if ctx.needs_input_grad[0]:
+            inputs = (signal @ matrix).view(count, *sides, channels).permute(0, 3, 1, 2)
+        return inputs, weight, None, None
+
+
 class _Unfolded(torch.autograd.Function):
     """A convolution as the product of its unfolded input and its kernels."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, where: Geometry) -> Tensor:
-        # (D, kh, kw, C), of the taps that meet something
-        kernels = weight.permute(0, 2, 3, 1)[:, *where.taps].to(inputs.dtype)
-        flat, matrix = _unfold(inputs, where), kernels.flatten(1)
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, where: Geometry) -> Float[Tensor, "N D h w"]:
+        flat, matrix = _unfold(inputs, weight, where), weight.permute(0, 2, 3, 1).to(inputs.dtype).flatten(1)
         ctx.save_for_backward(flat, matrix)
         ctx.weight, ctx.shape, ctx.where = weight, inputs.shape, where
         return (flat @ matrix.T).view(len(inputs), *where.size, -1).permute(0, 3, 1, 2)
@@ -144,13 +200,13 @@ class _Unfolded(torch.autograd.Function):
         signal = gradients[0].permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, D)
         inputs = weight = None
         if ctx.needs_input_grad[1]:
-            weight = _whole_gradient(signal.T @ flat, ctx.weight, where)
+            weight = _as_kernels(signal.T @ flat, ctx.weight)
         if ctx.needs_input_grad[0]:
             count, channels, *sides = ctx.shape
-            (up, left), (height, width) = where.padding, (axis.stop - axis.start for axis in where.taps)
+            (up, left), (height, width) = where.padding, ctx.weight.shape[-2:]
             unfolded = (signal @ matrix).view(-1, *where.size, height, width, channels)
             padded = signal.new_zeros(count, sides[0] + 2 * up, sides[1] + 2 * left, channels)
-            met = _windows(padded, where)
+            met = _windows(padded, ctx.weight, where)
             for row, column in product(range(height), range(width)):
                 met[..., row, column] += unfolded[:, :, :, row, column]
             inputs = padded[:, up : up + sides[0], left : left + sides[1]].permute(0, 3, 1, 2)
@@ -161,7 +217,7 @@ class _UnfoldedGradient(torch.autograd.Function):
     """A convolution as torch computes it, but for the gradient of its weight: a product with its unfolded input."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, where: Geometry) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, where: Geometry) -> Float[Tensor, "N D h w"]:
         kernels = weight.to(inputs.dtype)
         ctx.save_for_backward(inputs, kernels)
         ctx.weight, ctx.where = weight, where
@@ -177,36 +233,31 @@ class _UnfoldedGradient(torch.autograd.Function):
         inputs = weight = None
         if ctx.needs_input_grad[1]:
             signal = gradients[0].permute(1, 0, 2, 3).flatten(1).contiguous()  # (D, N h w)
-            weight = _whole_gradient(signal @ _unfold(images, where), ctx.weight, where)
+            weight = _as_kernels(signal @ _unfold(images, kernels, where), ctx.weight)
         if ctx.needs_input_grad[0]:
             inputs = conv2d_input(images.shape, kernels, gradients[0], where.stride, where.padding)
         return inputs, weight, None
 
 
-def _unfold(inputs: Float[Tensor, "N C H W"], where: Geometry) -> Tensor:
-    """What each position's taps meet: a matrix (N h w, kh kw C), of the taps that meet something at all."""
+def _unfold(inputs: Float[Tensor, "N C H W"], weight: Tensor, where: Geometry) -> Float[Tensor, "Nhw khkwC"]:
+    """What each position's taps meet, a row for each position."""
     up, left = where.padding
     padded = inputs.permute(0, 2, 3, 1)
     if up or left:
         padded = F.pad(padded, (0, 0, left, left, up, up))  # (N, H', W', C)
     rows = len(inputs) * where.size[0] * where.size[1]
-    return _windows(padded, where).permute(0, 1, 2, 4, 5, 3).reshape(rows, -1)
+    return _windows(padded, weight, where).permute(0, 1, 2, 4, 5, 3).reshape(rows, -1)
 
 
-def _whole_gradient(products: Tensor, weight: Tensor, where: Geometry) -> Tensor:
-    """The gradient of all of a weight, of the products (D, kh kw C) for the taps that meet something."""
-    if products.numel() == weight.numel():
-        kernels = products.to(weight.dtype).view(weight.permute(0, 2, 3, 1).shape)
-        return kernels.permute(0, 3, 1, 2)
-    whole = torch.zeros_like(weight)
-    met = whole.permute(0, 2, 3, 1)[:, *where.taps]
-    met.copy_(products.view(met.shape))
-    return whole
-
-
-def _windows(padded: Float[Tensor, "N H W C"], where: Geometry) -> Float[Tensor, "N h w C kh kw"]:
-    """What the taps meet at each position, of the taps that meet something at all: a view."""
-    for axis, (met, step, count) in enumerate(zip(where.taps, where.stride, where.size, strict=True), start=1):
-        padded = padded.narrow(axis, met.start, padded.shape[axis] - met.start)
-        padded = padded.unfold(axis, met.stop - met.start, step).narrow(axis, 0, count)
+def _windows(
+    padded: Float[Tensor, "N H W C"], weight: Float[Tensor, "D C kh kw"], where: Geometry
+) -> Float[Tensor, "N h w C kh kw"]:
+    """What the taps meet at each position: a view."""
+    for axis in (0, 1):
+        padded = padded.unfold(axis + 1, weight.shape[axis + 2], where.stride[axis])
     return padded
+
+
+def _as_kernels(products: Float[Tensor, "D khkwC"], weight: Float[Tensor, "D C kh kw"]) -> Float[Tensor, "D C kh kw"]:
+    """The gradient of a weight, of the products of its rows."""
+    return products.to(weight.dtype).view(weight.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2)
