@@ -49,3 +49,17 @@ def test_provenance_names_what_bits_depend_on():
     assert machine["processor"]
     assert versions["torch"] == torch.__version__
     assert set(versions) == {"convscope", "python", "torch", "numpy"}
+
+
+def test_a_processor_is_told_with_what_its_arithmetic_depends_on(monkeypatch):
+    """Or two that share a name, or one with AMX switched off, would be taken for the same machine."""
+    monkeypatch.setattr(engine.torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    for key in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(key, raising=False)
+    told = []
+    for capabilities in ({}, {"avx512_bf16": True}, {"avx512_bf16": True, "amx_bf16": True}):
+        monkeypatch.setattr(engine.torch.cpu, "get_capabilities", lambda has=capabilities: has, raising=False)
+        told.append(describe_machine(torch.device("cpu"))["processor"].rpartition(" (")[2])
+    assert told == ["AVX512)", "AVX512, AVX512-BF16)", "AVX512, AVX512-BF16, AMX)"]
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert describe_machine(torch.device("cpu"))["processor"].endswith("AMX, ONEDNN_MAX_CPU_ISA=AVX2)")

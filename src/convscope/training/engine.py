@@ -26,6 +26,9 @@ Precision = Literal["fp32", "bf16"]
 MemoryFormat = Literal["channels-last", "contiguous"]
 FORMATS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
 
+BF16_BY = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX"}
+"""What of a processor multiplies bf16, by torch's names."""
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -149,8 +152,12 @@ def describe_versions() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """The processor's name where Linux tells it, else what Python knows, with what torch uses of it."""
+    """The processor's name where Linux tells it, else what Python knows, with what torch and oneDNN use of it."""
     name = platform.processor() or platform.machine()
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+    has = getattr(torch.cpu, "get_capabilities", dict)()
+    used = [torch.backends.cpu.get_cpu_capability()]
+    used += [words for key, words in BF16_BY.items() if has.get(key)]
+    used += [f"{key}={os.environ[key]}" for key in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA") if key in os.environ]
+    return f"{name} ({', '.join(used)})"
