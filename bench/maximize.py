@@ -89,7 +89,8 @@ def _lucent(network: Network, layer: str, channel: int, fed: int, steps: int) ->
         from lucent.optvis import param, render
     except ImportError as error:
         raise UsageError(
-            "the peer is missing; get it: pip install --no-deps torch-lucent kornia==0.4.1 decorator ipython"
+            f"the peer is missing ({error}); get it: pip install decorator ipython; "
+            "pip install --no-deps torch-lucent kornia==0.4.1"
         ) from error
     model, (height, width) = network.model.eval(), network.input_size
     images = render.render_vis(

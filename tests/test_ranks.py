@@ -15,7 +15,7 @@ import torch
 from torch import distributed as dist
 
 from convscope import rank_watch, ranks
-from convscope.errors import RankLost, UsageError
+from convscope.errors import RankLost, UsageError, in_one_line
 from convscope.rank_watch import RankWatch
 from convscope.ranks import ALONE, Ranks
 from tests.faults.harness import CONTEXT, start_server
@@ -230,23 +230,29 @@ def test_whoever_asks_hears_who_is_lost_and_the_process_is_his_to_end(pair):
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
-def test_whatever_is_not_explained_is_laid_to_a_rank_that_is_lost(monkeypatch, error, told):
+@pytest.mark.parametrize("lost", ["rank 1 has been silent", None])
+def test_whatever_is_not_explained_is_laid_to_a_rank_if_one_is_lost(monkeypatch, error, told, lost):
+    last_words = []
+
     class Watch:
         def __init__(self, *_):
             pass
 
         def find_lost(self):
-            return "rank 1 has been silent"
+            return lost
 
-        def leave(self, *_):
-            pass
+        def leave(self, words="done"):
+            last_words.append(words)
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(ranks, "rendezvous", lambda *_, **__: iter([(None, 0, 2)]))
     monkeypatch.setattr(ranks.dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(ranks, "RankWatch", Watch)
-    with pytest.raises(told), ranks.join_ranks():
+    laid = told is RankLost and lost
+    with pytest.raises(told if laid else type(error)) as raised, ranks.join_ranks():
         raise error
+    assert lost in str(raised.value) if laid else raised.value is error
+    assert last_words == ([] if laid else [f"failed: {in_one_line(error)}"])
 
 
 def test_no_beat_comes_after_the_last_words(pair):

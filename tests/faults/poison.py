@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from convscope.training import batches, checkpoint, evaluate, film, optimizers
+from convscope.training import batches, checkpoint, evaluate, film, optimizers, state
 from tests.faults import tiny
 
 NAN_PLACES = ("inputs", "weights", "gradients", "optimizer's state", "running variance")
@@ -110,5 +110,6 @@ class OutOfMemory:
 
     def _first_part(self, parts: Iterator[bytes]) -> Iterator[bytes]:
         """Of a file that is written part after part the first one, and then the error."""
+        state.PART = 100  # bytes, so that a tiny network's has several
         yield next(parts)
         raise MEMORY_ERRORS[self.source]()

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from convscope.models import build_model
 from convscope.training import small_maps
-from convscope.training.small_maps import Geometry, SmallMaps, parts_on_the_image
+from convscope.training.small_maps import Geometry, SmallMaps, met_taps, parts_on_the_image
 
 
 def both_ways(convolution, size, dtype=torch.float64, count=2):
@@ -50,14 +50,48 @@ def test_equals_torch_in_every_shape(size, kernel, stride, bias):
         assert small.stride() == plain.stride() or 1 in small.shape
 
 
-def test_taps_that_meet_only_padding_have_no_gradient():
-    convolution = nn.Conv2d(3, 2, 3, padding=1, bias=False)
-    (*_, plain), (*_, small) = both_ways(convolution, (1, 1), torch.float32)
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize(("size", "way"), [((1, 1), "_Whole"), ((8, 1), "_Unfolded")])
+def test_taps_that_meet_only_padding_have_no_gradient(size, way, monkeypatch):
+    seen, apply = [], getattr(small_maps, way).apply
+    monkeypatch.setattr(getattr(small_maps, way), "apply", lambda *given: seen.append(way) or apply(*given))
+    convolution = nn.Conv2d(6, 2, 3, padding=1, bias=False)
+    (*_, plain), (*_, small) = both_ways(convolution, size, torch.float32)
+    assert seen
     met = torch.zeros(3, 3, dtype=torch.bool)
-    met[1, 1] = True
+    met[1 if size == (1, 1) else slice(None), 1] = True
     assert (small[:, :, ~met] == 0).all()
     assert (small[:, :, met] != 0).all()
     torch.testing.assert_close(small, plain)
+
+
+REFUSED = [  # shape of the weights, shape and type of the inputs
+    ((4, 1, 3, 3), (2, 3, 2, 2), torch.float32),  # one channel is not as good as three
+    ((4, 3, 3, 3), (2, 2, 2, 2), torch.float32),
+    ((4, 3, 3, 3), (2, 3, 0, 0), torch.float32),
+    ((4, 3, 3, 3), (2, 3, 2, 2), torch.float64),
+    ((4, 3, 3, 3), (2, 3, 2, 2), torch.bfloat16),
+]
+
+
+@pytest.mark.parametrize(("weights", "shape", "dtype"), REFUSED, ids=str)
+def test_what_torch_refuses_is_refused_in_its_words(weights, shape, dtype):
+    inputs = torch.ones(shape, dtype=dtype)
+    convolution = nn.Conv2d(weights[1], weights[0], weights[2:], padding=1)
+    with pytest.raises(RuntimeError) as torchs:
+        convolution(inputs)
+    with pytest.raises(RuntimeError) as ours, SmallMaps(convolution):
+        convolution(inputs)
+    assert str(ours.value) == str(torchs.value)
+
+
+def test_no_images_and_what_autocast_leaves_alone_are_computed_as_by_torch():
+    convolution = nn.Conv2d(3, 4, 3, padding=1)
+    with SmallMaps(convolution):
+        assert convolution(torch.rand(0, 3, 2, 2)).shape == (0, 4, 2, 2)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert convolution(torch.rand(2, 3, 2, 2)).dtype == torch.bfloat16
+            assert convolution.double()(torch.rand(2, 3, 2, 2, dtype=torch.float64)).dtype == torch.float64
 
 
 WITH_TILES = [  # channels, out channels, kernel, stride, padding, side
@@ -126,7 +160,7 @@ def test_which_way_a_convolution_is_computed(monkeypatch):
 def test_gradients_that_nobody_wants_are_not_computed(kernel, frozen, monkeypatch):
     """Of frozen weights; of images."""
     computed = []
-    for name in ("_as_kernels", "conv2d_input", "_windows", "_unfold"):
+    for name in ("_kernel_gradient", "conv2d_input", "_windows", "_unfold"):
         given = getattr(small_maps, name)
         monkeypatch.setattr(
             small_maps, name, lambda *args, name=name, given=given: computed.append(name) or given(*args)
@@ -137,28 +171,42 @@ def test_gradients_that_nobody_wants_are_not_computed(kernel, frozen, monkeypatc
         outputs = convolution(images)
         computed.clear()
         outputs.sum().backward()
-    of_weight, of_input = ["_as_kernels"], ["_windows"] if kernel == 1 else ["conv2d_input"]
+    of_weight, of_input = ["_kernel_gradient"], ["_windows"] if kernel == 1 else ["conv2d_input"]
     unfolded = ["_unfold", "_windows"] if kernel == 3 else []  # a 1×1 kernel's input is unfolded already
     assert computed == (of_input if frozen else unfolded + of_weight)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_of_whole_maps_that_nobody_wants_are_not_computed(frozen, monkeypatch):
+    given, backward = [], small_maps._Whole.backward
+    monkeypatch.setattr(
+        small_maps._Whole, "backward", staticmethod(lambda *args: given.append(backward(*args)) or given[0])
+    )
+    convolution = nn.Conv2d(4, 5, 3, padding=1, bias=False).requires_grad_(not frozen)
+    images = torch.rand(3, 4, 2, 2).requires_grad_(frozen)
+    with SmallMaps(convolution):
+        convolution(images).sum().backward()
+    [gradients] = given
+    assert [gradient is None for gradient in gradients] == [not frozen, frozen, True, True]
+
+
 @pytest.mark.usefixtures("tiles")
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_a_gradient_of_a_gradient_is_refused(kernel):
+@pytest.mark.parametrize(("kernel", "side"), [(1, 4), (3, 4), (3, 2)])
+def test_a_gradient_of_a_gradient_is_refused(kernel, side):
     """Of which nothing here knows; anything else would be wrong numbers."""
     convolution = nn.Conv2d(64, 64, kernel, padding=kernel // 2, bias=False).double()
     with SmallMaps(convolution):
-        outputs = convolution(torch.rand(100, 64, 4, 4, dtype=torch.float64))
+        outputs = convolution(torch.rand(100, 64, side, side, dtype=torch.float64))
     [gradient] = torch.autograd.grad(outputs.square().sum(), [convolution.weight], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.square().sum().backward()
 
 
 @pytest.mark.usefixtures("tiles")
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_activations_may_be_computed_again_in_the_backward_pass(kernel):
+@pytest.mark.parametrize(("kernel", "side"), [(1, 4), (3, 4), (3, 2)])
+def test_activations_may_be_computed_again_in_the_backward_pass(kernel, side):
     convolution = nn.Conv2d(64, 64, kernel, padding=kernel // 2).double()
-    images = torch.rand(100, 64, 4, 4, dtype=torch.float64)
+    images = torch.rand(100, 64, side, side, dtype=torch.float64)
     convolution(images).square().sum().backward()
     expected = convolution.weight.grad.clone()
     convolution.zero_grad()
@@ -183,20 +231,29 @@ def test_only_kernels_larger_than_what_they_give_are_unfolded(monkeypatch):
             assert bool(seen) == (count * side**2 * 8 < 576)
 
 
+def test_which_taps_meet_the_image():
+    assert met_taps(1, 3, stride=1, padding=1) == slice(1, 2)
+    assert met_taps(2, 3, stride=1, padding=1) == slice(0, 3)
+    assert met_taps(2, 3, stride=2, padding=1) == slice(1, 3)
+    assert met_taps(4, 7, stride=2, padding=3) == slice(1, 7)
+    assert met_taps(1, 2, stride=1, padding=4).stop == 2
+
+
 def test_where_each_output_sees_the_whole_image():
     def parts(side, kernel, stride, padding):
-        size = (side + 2 * padding - kernel) // stride + 1
-        found = parts_on_the_image(Geometry((size,) * 2, (stride,) * 2, (padding,) * 2), (side,) * 2, (kernel,) * 2)
-        return [(rows.start, rows.stop) for rows, columns in found if columns.start == found[0][1].start]
+        size, taps = (side + 2 * padding - kernel) // stride + 1, slice(0, kernel)
+        where = Geometry((size,) * 2, (stride,) * 2, (padding,) * 2, (taps, taps))
+        found = parts_on_the_image(where, (side,) * 2, (kernel,) * 2)
+        return [(rows.start, rows.stop) for rows, columns in found if columns == found[0][1]]
 
     assert parts(1, 3, stride=1, padding=1) == [(1, 2)]
     assert parts(2, 3, stride=1, padding=1) == [(1, 3), (0, 2)]
     assert parts(2, 3, stride=2, padding=1) == [(1, 3)]
     assert parts(4, 7, stride=2, padding=3) == [(3, 7), (1, 5)]
     assert parts(5, 5, stride=1, padding=0) == [(0, 5)]
-    assert (
-        parts(3, 3, stride=1, padding=1) == parts(5, 7, stride=2, padding=3) == parts(1, 2, stride=1, padding=4) == []
-    )
+    assert parts(3, 5, stride=1, padding=2) == [(2, 5), (1, 4), (0, 3)]  # 81 parts of pixels for 25 taps
+    for other in ((3, 3, 1, 1), (5, 7, 2, 3), (1, 2, 1, 4), (6, 11, 1, 5)):  # the last one's would be 1,296 for 121
+        assert parts(*other) == []
 
 
 def test_other_convolutions_are_left_alone():

@@ -152,7 +152,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """The processor's name where Linux tells it, else what Python knows, with what torch and oneDNN use of it."""
+    """The processor by the name that Linux tells or Python knows, its arithmetic, and what oneDNN is held to."""
     name = platform.processor() or platform.machine()
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)

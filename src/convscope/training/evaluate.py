@@ -16,7 +16,7 @@ from convscope.types import Network, Split
 
 
 def evaluation_batch(image_size: tuple[int, int], device: torch.device) -> int:
-    """How many images of (H, W) are evaluated at once: of 32×32 500, or on a CPU, for its memory's sake, 125.
+    """How many images of (H, W) are evaluated at once: the pixels of 500 of 32×32, on a CPU at most 125 images.
 
     >>> cpu, gpu = torch.device("cpu"), torch.device("cuda")
     >>> evaluation_batch((32, 32), cpu), evaluation_batch((32, 32), gpu), evaluation_batch((256, 256), cpu)

@@ -14,11 +14,25 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
+LARGEST = 8
+"""The matrix of a whole map may have so many times the numbers of the kernel: it is made anew each step."""
+
 POSITIONS = 64
-"""Maps of more positions are left to torch, unless the kernel is larger than what it gives."""
+"""Up to so many positions of a map 1×1 kernels, and gradients of many channels, are products."""
 
 CHANNELS_A_POSITION = 4
-"""And those with fewer channels than so many for each position, coming in or going out, unless a kernel is 1×1."""
+"""Many channels are so many for each position, coming in and going out."""
+
+
+def met_taps(size: int, kernel: int, stride: int, padding: int) -> slice:
+    """The taps of a kernel that meet the image at any position of the output, along one axis.
+
+    >>> met_taps(1, 3, stride=1, padding=1), met_taps(2, 3, stride=2, padding=1)
+    (slice(1, 2, None), slice(1, 3, None))
+    """
+    starts = range(-padding, size + padding - kernel + 1, stride)
+    met = [tap for start in starts for tap in range(max(0, -start), min(kernel, size - start))]
+    return slice(min(met), max(met) + 1) if met else slice(0, 0)
 
 
 class Geometry(NamedTuple):
@@ -27,10 +41,11 @@ class Geometry(NamedTuple):
     size: tuple[int, int]  # of the output
     stride: tuple[int, int]
     padding: tuple[int, int]
+    taps: tuple[slice, slice]  # that meet something
 
 
 class SmallMaps:
-    """Within it, a model's convolutions of small maps by large kernels are computed as matrix products.
+    """Within it, a model's convolutions of small maps are computed as matrix products where that takes less time.
 
     The late layers of a network have millions of weights for maps of a few pixels. There oneDNN's convolutions take
     up to twenty times as long as a product. Where each output sees the whole image, it is one of all pixels with all
@@ -77,32 +92,43 @@ def _is_plain(module: nn.Conv2d) -> bool:
 
 
 def _forward(module: nn.Conv2d, inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D h w"]:
-    """What the module gives for the inputs."""
-    (up, left), (down, right) = _padding(module), module.stride
-    height = (inputs.shape[-2] + 2 * up - module.kernel_size[0]) // down + 1
-    width = (inputs.shape[-1] + 2 * left - module.kernel_size[1]) // right + 1
-    if inputs.ndim != 4 or height < 1 or width < 1:
+    """What the module gives for the inputs; what torch refuses is given to torch."""
+    dtype = _computed_in(inputs, module.weight)
+    if dtype is None or inputs.ndim != 4 or not inputs.numel() or inputs.shape[1] != module.in_channels:
         return nn.Conv2d.forward(module, inputs)
-    where = Geometry((height, width), (down, right), (up, left))
-    kind = inputs.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
-    if parts := parts_on_the_image(where, tuple(inputs.shape[-2:]), module.weight.shape[-2:]):
+    (up, left), (down, right) = _padding(module), module.stride
+    height = (inputs.shape[2] + 2 * up - module.kernel_size[0]) // down + 1
+    width = (inputs.shape[3] + 2 * left - module.kernel_size[1]) // right + 1
+    rows = met_taps(inputs.shape[2], module.kernel_size[0], down, up)
+    columns = met_taps(inputs.shape[3], module.kernel_size[1], right, left)
+    if not rows.stop or not columns.stop:
+        return nn.Conv2d.forward(module, inputs)
+    where = Geometry((height, width), (down, right), (up, left), (rows, columns))
+    if parts := parts_on_the_image(where, (inputs.shape[2], inputs.shape[3]), module.kernel_size):
         found: Any = _Whole.apply(inputs.to(dtype), module.weight, parts, where.size)
-    elif way := _way(module, len(inputs) * height * width, where, dtype):
+    elif way := _way(module, len(inputs), where, dtype):
         found = way.apply(inputs.to(dtype), module.weight, where)
     else:
         return nn.Conv2d.forward(module, inputs)
     return found if module.bias is None else found + module.bias.to(dtype)[:, None, None]
 
 
+def _computed_in(inputs: Tensor, weight: Tensor) -> torch.dtype | None:
+    """In which type torch would convolve them; None where it would refuse."""
+    kind = inputs.device.type
+    casts = inputs.is_floating_point() and torch.float64 not in (inputs.dtype, weight.dtype)
+    if casts and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return inputs.dtype if inputs.dtype == weight.dtype else None
+
+
 def _way(
-    module: nn.Conv2d, outputs: int, where: Geometry, dtype: torch.dtype
+    module: nn.Conv2d, count: int, where: Geometry, dtype: torch.dtype
 ) -> type[_Unfolded | _UnfoldedGradient] | None:
-    """How a convolution of so many outputs is computed, each N and position counted once; None leaves it to torch."""
+    """How one of so many images is computed whose outputs see but a part of them each; None leaves it to torch."""
     tiles, half = _multiplies_in_tiles(), dtype == torch.bfloat16
-    larger = module.weight[0].numel() > outputs
     positions = where.size[0] * where.size[1]
-    if larger and (half or tiles):
+    if module.weight[0].numel() > count * positions and (half or tiles):  # the kernel is larger than what it gives
         return _Unfolded
     if not half or positions > POSITIONS:
         return None
@@ -128,20 +154,24 @@ Parts = Sequence[tuple[slice, slice]]
 """Rows and columns of a kernel, for one position of the output after another."""
 
 
-def parts_on_the_image(where: Geometry, sides: tuple[int, ...], kernel: tuple[int, ...]) -> Parts:
+def parts_on_the_image(where: Geometry, sides: tuple[int, int], kernel: tuple[int, ...]) -> Parts:
     """The part of the kernel that lies on the image, at each position; none unless each holds the whole image.
 
-    >>> parts_on_the_image(Geometry((2, 1), (1, 1), (1, 0)), sides=(2, 1), kernel=(3, 1))
+    None either where all of them together are more than LARGEST times the kernel.
+
+    >>> taps = slice(0, 3), slice(0, 1)
+    >>> parts_on_the_image(Geometry((2, 1), (1, 1), (1, 0), taps), sides=(2, 1), kernel=(3, 1))
     [(slice(1, 3, None), slice(0, 1, None)), (slice(0, 2, None), slice(0, 1, None))]
-    >>> parts_on_the_image(Geometry((3, 3), (1, 1), (1, 1)), sides=(3, 3), kernel=(3, 3))
+    >>> parts_on_the_image(Geometry((3, 1), (1, 1), (1, 0), taps), sides=(3, 1), kernel=(3, 1))
     []
     """
     rows, columns = (
-        [slice(pad - step * at, pad - step * at + side) for at in range(count)]
-        for count, step, pad, side in zip(*where, sides, strict=True)
+        [slice(padding - stride * at, padding - stride * at + side) for at in range(count)]
+        for count, stride, padding, side in zip(where.size, where.stride, where.padding, sides, strict=True)
     )
     whole = rows[-1].start >= 0 <= columns[-1].start and rows[0].stop <= kernel[0] and columns[0].stop <= kernel[1]
-    return list(product(rows, columns)) if whole else []
+    numbers = len(rows) * len(columns) * sides[0] * sides[1]
+    return list(product(rows, columns)) if whole and numbers <= LARGEST * kernel[0] * kernel[1] else []
 
 
 class _Whole(torch.autograd.Function):
@@ -185,7 +215,9 @@ class _Unfolded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, where: Geometry) -> Float[Tensor, "N D h w"]:
-        flat, matrix = _unfold(inputs, weight, where), weight.permute(0, 2, 3, 1).to(inputs.dtype).flatten(1)
+        # (D, kh, kw, C), of the taps that meet something
+        kernels = weight.permute(0, 2, 3, 1)[:, *where.taps].to(inputs.dtype)
+        flat, matrix = _unfold(inputs, where), kernels.flatten(1)
         ctx.save_for_backward(flat, matrix)
         ctx.weight, ctx.shape, ctx.where = weight, inputs.shape, where
         return (flat @ matrix.T).view(len(inputs), *where.size, -1).permute(0, 3, 1, 2)
@@ -200,13 +232,13 @@ class _Unfolded(torch.autograd.Function):
         signal = gradients[0].permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, D)
         inputs = weight = None
         if ctx.needs_input_grad[1]:
-            weight = _as_kernels(signal.T @ flat, ctx.weight)
+            weight = _kernel_gradient(signal.T @ flat, ctx.weight, where)
         if ctx.needs_input_grad[0]:
             count, channels, *sides = ctx.shape
-            (up, left), (height, width) = where.padding, ctx.weight.shape[-2:]
+            (up, left), (height, width) = where.padding, (axis.stop - axis.start for axis in where.taps)
             unfolded = (signal @ matrix).view(-1, *where.size, height, width, channels)
             padded = signal.new_zeros(count, sides[0] + 2 * up, sides[1] + 2 * left, channels)
-            met = _windows(padded, ctx.weight, where)
+            met = _windows(padded, where)
             for row, column in product(range(height), range(width)):
                 met[..., row, column] += unfolded[:, :, :, row, column]
             inputs = padded[:, up : up + sides[0], left : left + sides[1]].permute(0, 3, 1, 2)
@@ -233,31 +265,36 @@ class _UnfoldedGradient(torch.autograd.Function):
         inputs = weight = None
         if ctx.needs_input_grad[1]:
             signal = gradients[0].permute(1, 0, 2, 3).flatten(1).contiguous()  # (D, N h w)
-            weight = _as_kernels(signal @ _unfold(images, kernels, where), ctx.weight)
+            weight = _kernel_gradient(signal @ _unfold(images, where), ctx.weight, where)
         if ctx.needs_input_grad[0]:
             inputs = conv2d_input(images.shape, kernels, gradients[0], where.stride, where.padding)
         return inputs, weight, None
 
 
-def _unfold(inputs: Float[Tensor, "N C H W"], weight: Tensor, where: Geometry) -> Float[Tensor, "Nhw khkwC"]:
-    """What each position's taps meet, a row for each position."""
+def _unfold(inputs: Float[Tensor, "N C H W"], where: Geometry) -> Tensor:
+    """What each position's taps meet: a matrix (N h w, kh kw C), of the taps that meet something at all."""
     up, left = where.padding
     padded = inputs.permute(0, 2, 3, 1)
     if up or left:
         padded = F.pad(padded, (0, 0, left, left, up, up))  # (N, H', W', C)
     rows = len(inputs) * where.size[0] * where.size[1]
-    return _windows(padded, weight, where).permute(0, 1, 2, 4, 5, 3).reshape(rows, -1)
+    return _windows(padded, where).permute(0, 1, 2, 4, 5, 3).reshape(rows, -1)
 
 
-def _windows(
-    padded: Float[Tensor, "N H W C"], weight: Float[Tensor, "D C kh kw"], where: Geometry
-) -> Float[Tensor, "N h w C kh kw"]:
-    """What the taps meet at each position: a view."""
-    for axis in (0, 1):
-        padded = padded.unfold(axis + 1, weight.shape[axis + 2], where.stride[axis])
+def _kernel_gradient(products: Tensor, weight: Tensor, where: Geometry) -> Tensor:
+    """The gradient of all of a weight, of the products (D, kh kw C) for the taps that meet something."""
+    if products.numel() == weight.numel():
+        kernels = products.to(weight.dtype).view(weight.permute(0, 2, 3, 1).shape)
+        return kernels.permute(0, 3, 1, 2)
+    whole = torch.zeros_like(weight)
+    met = whole.permute(0, 2, 3, 1)[:, *where.taps]
+    met.copy_(products.view(met.shape))
+    return whole
+
+
+def _windows(padded: Float[Tensor, "N H W C"], where: Geometry) -> Float[Tensor, "N h w C kh kw"]:
+    """What the taps meet at each position, of the taps that meet something at all: a view."""
+    for axis, (met, step, count) in enumerate(zip(where.taps, where.stride, where.size, strict=True), start=1):
+        padded = padded.narrow(axis, met.start, padded.shape[axis] - met.start)
+        padded = padded.unfold(axis, met.stop - met.start, step).narrow(axis, 0, count)
     return padded
-
-
-def _as_kernels(products: Float[Tensor, "D khkwC"], weight: Float[Tensor, "D C kh kw"]) -> Float[Tensor, "D C kh kw"]:
-    """The gradient of a weight, of the products of its rows."""
-    return products.to(weight.dtype).view(weight.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2)

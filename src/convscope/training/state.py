@@ -92,11 +92,12 @@ def serialize(tensors: Mapping[str, Tensor]) -> Iterator[bytes]:
     gathered = bytearray(len(text).to_bytes(8, "little") + text)
     for name in header:
         part = tensors[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        if len(gathered) + len(part) > PART:
+        if gathered and len(gathered) + len(part) > PART:
             yield bytes(gathered)
             gathered.clear()
         if len(part) > PART:
             yield part
         else:
             gathered += part
-    yield bytes(gathered)
+    if gathered:
+        yield bytes(gathered)
