@@ -94,8 +94,10 @@ def test_highest_images_equal_a_brute_force_sort(monkeypatch, batch, count):
     assert ties > 10 or count == 1
 
 
-@pytest.mark.parametrize("batch", [7, 250])
-def test_statistics_equal_naive_ones(monkeypatch, batch):
+@pytest.mark.parametrize(("batch", "part"), [(7, tally_module.PART), (7, 100), (1, 1000), (250, tally_module.PART)])
+def test_statistics_equal_naive_ones(monkeypatch, batch, part):
+    """Whether they are counted at once, after some batches, or at the end."""
+    monkeypatch.setattr(tally_module, "PART", part)
     monkeypatch.setattr(survey_module, "forward_batch", lambda _: batch)
     network, dataset = whole_numbers(), few_colours()
     found = survey(network, dataset)
@@ -323,8 +325,13 @@ def test_a_single_value_that_is_not_finite_is_refused(value, size):
     maps = torch.rand(3, 2, size, size)
     maps[2, 1, -1, 0] = value
     tally = Tally(maps, layer="a", count=2, images=3, classes=1)
-    with pytest.raises(NumericsError, match='layer "a" gives values that are not finite in channel 1'):
+
+    def counted():
         tally.add(maps, torch.ones(3, 1))
+        tally.survey()
+
+    with pytest.raises(NumericsError, match='layer "a" gives values that are not finite in channel 1'):
+        counted()
 
 
 def test_greyscale_images_and_a_network_without_a_head():

@@ -21,7 +21,9 @@ COMPARED = 512  # most images, evenly spaced, whose maps are compared position b
 DRAWN = 8192  # positions, of all those images together, at which they are
 NEGLIGIBLE = 1e-6  # the share of a channel's variance below which it is rounding, or as good as none
 MOST_COMPARED = 4096  # channels; beyond, comparing each with each takes more memory than all the rest
-PART = 2**18  # values reduced at a time: what a core's cache holds, so that they are fetched once
+PART = (
+    2**18
+)  # values reduced at a time: what a core's cache holds, so that they are fetched once, and not many times few
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,8 @@ class Tally:
         self.class_sums = maps.new_zeros(classes, channels, dtype=torch.float64)
         self.class_counts = maps.new_zeros(classes, dtype=torch.float64)
         self.watched = 0
+        self.to_watch: list[tuple[Tensor, Tensor]] = []  # maps and classes of images that are still to be counted in
+        self.to_compare: list[Tensor] = []  # maps
         self.sums = maps.new_zeros(channels, dtype=torch.float64)
         self.positive = torch.zeros_like(self.sums)
         self.shift: Tensor | None = None  # (K,), subtracted so that no digits are lost in the products
@@ -108,9 +112,15 @@ class Tally:
         self._check_finite(peaks)
         self._keep_highest(flat, peaks)
         watched = slice(-self.seen % self.watched_every, None, self.watched_every)
-        self._watch(flat[watched], classes[watched])
-        if len(self.within):
-            self._compare(flat[-self.seen % self.compared_every :: self.compared_every])
+        if watched.start < len(flat):
+            self.to_watch.append((flat[watched].clone(), classes[watched]))
+            if len(self.to_watch) * self.to_watch[0][0].numel() >= PART:  # every batch has about as many
+                self._watch()
+        compared = slice(-self.seen % self.compared_every, None, self.compared_every)
+        if len(self.within) and compared.start < len(flat):
+            self.to_compare.append(flat[compared].clone())
+            if len(self.to_compare) * self.to_compare[0].numel() >= PART:
+                self._compare()
         kept = peaks[-self.seen % self.sampled_every :: self.sampled_every]
         self.sample[self.sampled : self.sampled + len(kept)] = kept
         self.sampled += len(kept)
@@ -122,8 +132,12 @@ class Tally:
             channel = int((~torch.isfinite(values).all(0)).nonzero()[0])
             raise NumericsError(f'layer "{self.layer}" gives values that are not finite in channel {channel}')
 
-    def _watch(self, flat: Float[Tensor, "N K P"], classes: Float[Tensor, "N classes"]) -> None:
+    def _watch(self) -> None:
         """Count in what a sample of the images is enough for."""
+        if not self.to_watch:
+            return
+        flat, classes = (torch.cat(parts) for parts in zip(*self.to_watch, strict=True))  # (N, K, P), (N, classes)
+        self.to_watch = []
         size = max(1, PART // flat.shape[1:].numel())
         for part, members in zip(flat.split(size), classes.split(size), strict=True):
             means = part.mean(2)
@@ -147,8 +161,12 @@ class Tally:
             return torch.arange(places).expand(images, -1)
         return torch.randint(places, (images, drawn), generator=torch.Generator().manual_seed(0))
 
-    def _compare(self, flat: Float[Tensor, "N K P"]) -> None:
+    def _compare(self) -> None:
         """Count in how alike the channels vary within images, whatever the mean of each image is."""
+        if not self.to_compare:
+            return
+        flat = torch.cat(self.to_compare)  # (N, K, P)
+        self.to_compare = []
         places = self.places[self.compared : self.compared + len(flat), None]
         size = max(1, PART // flat.shape[1:].numel())
         for part, at in zip(flat.split(size), places.split(size), strict=True):
@@ -171,6 +189,13 @@ class Tally:
         if self.seen == self.first or self.waiting > len(self.values):
             self._merge()
 
+    @torch.inference_mode()
+    def _count_rest(self) -> None:
+        """Count in all that was put off."""
+        self._merge()
+        self._watch()
+        self._compare()
+
     def _merge(self) -> None:
         """Put the remembered images in their places among the highest."""
         if not self.higher:
@@ -191,7 +216,7 @@ class Tally:
 
     def join(self, ranks: Ranks) -> None:
         """Put together what the ranks saw, each of images in a row, so that every rank has seen all of them."""
-        self._merge()
+        self._count_rest()
         channels, count = self.values.shape
         owners = torch.arange(channels, device=self.values.device).repeat_interleave(count)
         held = zip(
@@ -216,7 +241,7 @@ class Tally:
 
     def survey(self) -> LayerSurvey:
         """The survey, once all images were added."""
-        self._merge()
+        self._count_rest()
         places = self.map_size[0] * self.map_size[1]
         means = (self.sums / self.watched).cpu().numpy()
         maxima = self.values[:, 0].double().cpu().numpy()
