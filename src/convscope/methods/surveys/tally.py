@@ -21,9 +21,7 @@ COMPARED = 512  # most images, evenly spaced, whose maps are compared position b
 DRAWN = 8192  # positions, of all those images together, at which they are
 NEGLIGIBLE = 1e-6  # the share of a channel's variance below which it is rounding, or as good as none
 MOST_COMPARED = 4096  # channels; beyond, comparing each with each takes more memory than all the rest
-PART = (
-    2**18
-)  # values reduced at a time: what a core's cache holds, so that they are fetched once, and not many times few
+PART = 2**18  # values reduced at a time: as many as a core's cache holds, and no fewer while more are to come
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +89,7 @@ class Tally:
         self.class_sums = maps.new_zeros(classes, channels, dtype=torch.float64)
         self.class_counts = maps.new_zeros(classes, dtype=torch.float64)
         self.watched = 0
-        self.to_watch: list[tuple[Tensor, Tensor]] = []  # maps and classes of images that are still to be counted in
+        self.to_watch: list[tuple[Tensor, Tensor]] = []  # maps and classes, still to be counted in
         self.to_compare: list[Tensor] = []  # maps
         self.sums = maps.new_zeros(channels, dtype=torch.float64)
         self.positive = torch.zeros_like(self.sums)
