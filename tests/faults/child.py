@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -54,4 +55,8 @@ def run_command(
         return app(*given, **named)
 
     cli.app = begun  # what a signal that comes sooner does is Python's affair
-    cli.main()
+    try:
+        cli.main()
+    finally:  # and one that comes later finds the command over, not what is put back for the next one here
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)

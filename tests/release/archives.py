@@ -12,6 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+FILTER = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""Python 3.11 has it from 3.11.4 on."""
+
 
 def build(project: Path, folder: Path, *targets: str) -> None:
     """Build a "wheel" or "sdist" of the project's folder into another, as `python -m build --no-isolation` does."""
@@ -23,7 +26,7 @@ def build(project: Path, folder: Path, *targets: str) -> None:
 def unpack(sdist: Path, folder: Path) -> Path:
     """The project's folder in a source archive."""
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **FILTER)
     [project] = folder.iterdir()
     return project
 
