@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from convscope.models import build_model
 from convscope.training import small_maps
-from convscope.training.small_maps import Geometry, SmallMaps, met_taps, parts_on_the_image
+from convscope.training.small_maps import SmallMaps, met_taps, place
 
 
 def both_ways(convolution, size, dtype=torch.float64, count=2):
@@ -241,9 +241,7 @@ def test_which_taps_meet_the_image():
 
 def test_where_each_output_sees_the_whole_image():
     def parts(side, kernel, stride, padding):
-        size, taps = (side + 2 * padding - kernel) // stride + 1, slice(0, kernel)
-        where = Geometry((size,) * 2, (stride,) * 2, (padding,) * 2, (taps, taps))
-        found = parts_on_the_image(where, (side,) * 2, (kernel,) * 2)
+        _, found = place((side,) * 2, (kernel,) * 2, (stride,) * 2, (padding,) * 2)
         return [(rows.start, rows.stop) for rows, columns in found if columns == found[0][1]]
 
     assert parts(1, 3, stride=1, padding=1) == [(1, 2)]

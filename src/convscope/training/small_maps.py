@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -35,12 +35,16 @@ def met_taps(size: int, kernel: int, stride: int, padding: int) -> slice:
     return slice(min(met), max(met) + 1) if met else slice(0, 0)
 
 
+Pair = tuple[int, int]
+"""A value for rows and one for columns."""
+
+
 class Geometry(NamedTuple):
     """Where a convolution's kernel lies on its input; each value is for rows and for columns."""
 
-    size: tuple[int, int]  # of the output
-    stride: tuple[int, int]
-    padding: tuple[int, int]
+    size: Pair  # of the output
+    stride: Pair
+    padding: Pair  # above and to the left; as much below and to the right
     taps: tuple[slice, slice]  # that meet something
 
 
@@ -96,15 +100,11 @@ def _forward(module: nn.Conv2d, inputs: Float[Tensor, "N C H W"]) -> Float[Tenso
     dtype = _computed_in(inputs, module.weight)
     if dtype is None or inputs.ndim != 4 or not inputs.numel() or inputs.shape[1] != module.in_channels:
         return nn.Conv2d.forward(module, inputs)
-    (up, left), (down, right) = _padding(module), module.stride
-    height = (inputs.shape[2] + 2 * up - module.kernel_size[0]) // down + 1
-    width = (inputs.shape[3] + 2 * left - module.kernel_size[1]) // right + 1
-    rows = met_taps(inputs.shape[2], module.kernel_size[0], down, up)
-    columns = met_taps(inputs.shape[3], module.kernel_size[1], right, left)
-    if not rows.stop or not columns.stop:
+    sides = (inputs.shape[2], inputs.shape[3])
+    where, parts = place(sides, module.kernel_size, module.stride, module.padding)  # pyright: ignore[reportArgumentType]
+    if not where.taps[0].stop or not where.taps[1].stop:
         return nn.Conv2d.forward(module, inputs)
-    where = Geometry((height, width), (down, right), (up, left), (rows, columns))
-    if parts := parts_on_the_image(where, (inputs.shape[2], inputs.shape[3]), module.kernel_size):
+    if parts:
         found: Any = _Whole.apply(inputs.to(dtype), module.weight, parts, where.size)
     elif way := _way(module, len(inputs), where, dtype):
         found = way.apply(inputs.to(dtype), module.weight, where)
@@ -144,34 +144,34 @@ def _multiplies_in_tiles() -> bool:
     return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False))
 
 
-def _padding(module: nn.Conv2d) -> tuple[int, int]:
-    """The pixels of padding above and to the left, which are as many below and to the right."""
-    above, left = module.padding
-    return int(above), int(left)
-
-
 Parts = Sequence[tuple[slice, slice]]
 """Rows and columns of a kernel, for one position of the output after another."""
 
 
-def parts_on_the_image(where: Geometry, sides: tuple[int, int], kernel: tuple[int, ...]) -> Parts:
-    """The part of the kernel that lies on the image, at each position; none unless each holds the whole image.
+@lru_cache(1000)
+def place(sides: Pair, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Geometry, Parts]:
+    """How a kernel lies on an image of those sides, and the part of it that lies on the image at each position.
 
-    None either where all of them together are more than LARGEST times the kernel.
+    No parts are told unless each holds the whole image, and all together are at most LARGEST times the kernel.
 
-    >>> taps = slice(0, 3), slice(0, 1)
-    >>> parts_on_the_image(Geometry((2, 1), (1, 1), (1, 0), taps), sides=(2, 1), kernel=(3, 1))
-    [(slice(1, 3, None), slice(0, 1, None)), (slice(0, 2, None), slice(0, 1, None))]
-    >>> parts_on_the_image(Geometry((3, 1), (1, 1), (1, 0), taps), sides=(3, 1), kernel=(3, 1))
+    >>> where, parts = place((2, 1), (3, 1), (1, 1), (1, 0))
+    >>> where.size, parts
+    ((2, 1), [(slice(1, 3, None), slice(0, 1, None)), (slice(0, 2, None), slice(0, 1, None))])
+    >>> place((3, 3), (3, 3), (1, 1), (1, 1))[1]
     []
     """
+    axes = list(zip(sides, kernel, stride, padding, strict=True))
+    height, width = ((side + 2 * pad - length) // step + 1 for side, length, step, pad in axes)
+    met_rows, met_columns = (met_taps(*axis) for axis in axes)
+    where = Geometry((height, width), stride, padding, (met_rows, met_columns))
     rows, columns = (
-        [slice(padding - stride * at, padding - stride * at + side) for at in range(count)]
-        for count, stride, padding, side in zip(where.size, where.stride, where.padding, sides, strict=True)
+        [slice(pad - step * at, pad - step * at + side) for at in range(count)]
+        for (side, _, step, pad), count in zip(axes, where.size, strict=True)
     )
+    if not rows or not columns or len(rows) * len(columns) * sides[0] * sides[1] > LARGEST * kernel[0] * kernel[1]:
+        return where, []
     whole = rows[-1].start >= 0 <= columns[-1].start and rows[0].stop <= kernel[0] and columns[0].stop <= kernel[1]
-    numbers = len(rows) * len(columns) * sides[0] * sides[1]
-    return list(product(rows, columns)) if whole and numbers <= LARGEST * kernel[0] * kernel[1] else []
+    return where, list(product(rows, columns)) if whole else []
 
 
 class _Whole(torch.autograd.Function):
