@@ -21,6 +21,12 @@ from tests.patience import PATIENCE
 
 expect.set_options(timeout=1000 * PATIENCE)
 
+# Closes a dialog and presses a key before the browser draws again, while the focus is still on the dialog's button.
+CLOSE_AND_PRESS = """(dialog, key) => {
+  dialog.querySelector("button").click();
+  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+}"""
+
 
 class Watched:
     """A folder of runs, the server that watches it, and the browser."""

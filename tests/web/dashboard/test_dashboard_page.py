@@ -14,6 +14,7 @@ from convscope.types import Event
 expect = pytest.importorskip("playwright.sync_api").expect
 
 from tests.web.browsed import (  # noqa: E402 - it needs playwright
+    CLOSE_AND_PRESS,
     Watched,
     append,
     checked,
@@ -244,3 +245,6 @@ def test_keyboard_reaches_everything(page: Any) -> None:
     assert not page.locator("#help").evaluate("dialog => dialog.open")
     page.keyboard.press("a")
     expect(page.locator("#axis [value=epoch]")).to_be_checked()
+    page.keyboard.press("?")
+    page.locator("#help").evaluate(CLOSE_AND_PRESS, "a")
+    expect(page.locator("#axis [value=time]")).to_be_checked()

@@ -19,7 +19,7 @@ expect = pytest.importorskip("playwright.sync_api").expect
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from tests.web.browsed import wait_until  # noqa: E402 - it needs playwright
+from tests.web.browsed import CLOSE_AND_PRESS, wait_until  # noqa: E402 - it needs playwright
 from tests.web.explorer.walked import go, opened  # noqa: E402
 from tests.web.strangers import INJECTIONS  # noqa: E402
 from tests.web.tiny_explorer import serving_explorer, tiny_explorer, tiny_network  # noqa: E402
@@ -126,6 +126,10 @@ def test_keys_go_on_where_one_was(page: Any) -> None:
     page.go_back()
     page.go_back()
     expect(tiles.nth(2)).to_be_focused()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    page.locator("#help").evaluate(CLOSE_AND_PRESS, "i")
+    wait_until(page, "location.hash === '#/images'")
 
 
 def test_command_is_copied_or_shown_to_be_copied(page: Any, profile: Any, address: str) -> None:

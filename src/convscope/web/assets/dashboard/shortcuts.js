@@ -1,7 +1,7 @@
 // The keyboard: what each key does, and the list of them. Also the drawer that holds the runs on a narrow screen.
 import { element, find } from "../shared/dom.js";
 
-const TYPED_INTO = "input[type=search], select, dialog *";
+const TYPED_INTO = "input[type=search], select, dialog[open] *";
 const AXES = ["step", "epoch", "time"];
 
 export function listenToKeys({ player, settings, zoomBy, showAll }) {

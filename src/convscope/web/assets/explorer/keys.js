@@ -1,7 +1,7 @@
 // The keyboard: arrows go from tile to tile, a few keys open what is always there, and the list of them.
 import { element, find } from "../shared/dom.js";
 
-const TYPED_INTO = "input:not([type=radio], [type=checkbox], [type=file]), select, dialog *";
+const TYPED_INTO = "input:not([type=radio], [type=checkbox], [type=file]), select, dialog[open] *";
 const SHORTCUTS = [
   ["← → ↑ ↓", "from tile to tile; on feature maps, from cell to cell"],
   ["Enter", "open the tile, or the channel of the cell"],
