@@ -16,7 +16,7 @@ from convscope.web.explorer import ending, work
 from convscope.web.explorer.ending import Closed, GivenUp
 from convscope.web.explorer.looks import Looks
 from convscope.web.explorer.work import Lane, copied
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, soon
 from tests.web.tiny_explorer import exploring, tiny_explorer, tiny_network
 
 # The explorer's lanes are stopped wherever they are, also while a file is being opened.
@@ -141,6 +141,42 @@ def test_closing_a_lane_ends_what_it_does():
     lane.join()
     assert isinstance(endless.exception(PATIENCE), Closed)
     assert lane.closed
+
+
+def test_closing_a_lane_ends_long_work_too_that_let_other_work_in_between():
+    lane, begun, asked = Lane(tiny_network(), name="test"), threading.Event(), threading.Event()
+
+    def endless(network: Network) -> None:
+        begun.set()
+        while True:
+            network(torch.zeros(1, 3, 8, 8))
+
+    def long(network: Network) -> None:
+        assert asked.wait(PATIENCE)
+        lane.catch_up()
+        endless(network)
+
+    waiting = lane.put(long)
+    assert soon(waiting.running)
+    between = lane.put(endless)
+    asked.set()
+    assert begun.wait(PATIENCE)
+    lane.close()
+    lane.join()
+    assert [type(each.exception(PATIENCE)) for each in (between, waiting)] == [Closed, Closed]
+
+
+def test_a_lane_may_be_closed_at_the_moment_that_work_is_done():
+    lane, known = Lane(tiny_network(), name="test"), threading.Event()
+
+    def close(_: object) -> None:
+        lane.close()  # in the lane's own thread: it is told so within the future, which has its result already
+
+    done = lane.put(lambda network: known.wait(PATIENCE))
+    done.add_done_callback(close)
+    known.set()
+    lane.join()
+    assert done.result(PATIENCE)
 
 
 def test_who_asks_is_told_that_the_lane_has_ended():

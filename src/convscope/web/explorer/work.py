@@ -118,13 +118,16 @@ class Lane:
 
 
 def _settle(future: Future[Any], work: Callable[[Network], Any], network: Network) -> None:
-    """Do the work, unless nobody waits for it any more."""
+    """Do the work, unless nobody waits for it any more. Raises Closed, which may come at any step."""
     if not future.set_running_or_notify_cancel():
         return
     try:
         future.set_result(work(network))
     except BaseException as error:  # also what ends a thread: whoever waits must be told
-        future.set_exception(error)
+        if not future.done():
+            future.set_exception(error)
+        if isinstance(error, Closed):  # long work that let this in between is to end too
+            raise
 
 
 def copied(network: Network) -> Network:
