@@ -84,8 +84,10 @@ class Lane:
 
     def close(self) -> None:
         """Take on nothing more, and give up what is being done."""
+        if self._closed:  # asked without the lock: a thread that is told to end while it takes it keeps it for ever
+            return
         with self._changed:
-            if not self._closed and not self._idle:
+            if not self._idle:
                 interrupt(self._thread)
             self._closed = True
             for future, _ in self._waiting:
