@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from test_comparison_page import ADAM, SGD, log, planted
 from torch import nn
 
 from convscope.methods.similarity.channel_matching import match_channels
@@ -21,6 +20,7 @@ from convscope.report.contenders import find_contenders
 from convscope.report.standings import Difference, standing_of
 from convscope.types import Network
 from tests.planted import small
+from tests.report.test_comparison_page import ADAM, SGD, log, planted
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_report import HOSTILE, Page
 
 from convscope.errors import CheckpointError
 from convscope.methods.evidence import randomized
@@ -19,6 +18,7 @@ from convscope.report.results import wilson_interval
 from convscope.training.run import Run
 from convscope.types import Augmentation, Event, Network, Phase, Recipe
 from tests.planted import small
+from tests.report.test_report import HOSTILE, Page
 
 ADAM, SGD = Phase("adam", 0.001, epochs=2), Phase("sgd", 0.1, epochs=2)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from test_comparison_page import ADAM, SGD, log, planted
-
 from convscope.report.comparison_words import costs_said, curves_said, seeds_said
 from convscope.report.contenders import find_contenders
 from convscope.report.standings import reaches, standing_of
+from tests.report.test_comparison_page import ADAM, SGD, log, planted
 
 
 def contenders():

@@ -7,7 +7,6 @@ import io
 
 import numpy as np
 from PIL import Image
-from test_charts import run_events
 
 from convscope.paint import image_picture
 from convscope.report import report
@@ -15,6 +14,7 @@ from convscope.report.fit import fit
 from convscope.report.report import write_report
 from convscope.report.sections import Section
 from tests.planted import small
+from tests.report.test_charts import run_events
 
 
 def shown(side: int, *, seed: int = 0, kind: str = "png") -> dict:

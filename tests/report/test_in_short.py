@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_report import config
 
 from convscope.report.in_short import in_short
 from convscope.report.results import final_event, findings_on_record, phase_rows
 from convscope.types import Event, Picture
 from tests.planted import small
+from tests.report.test_report import config
 
 MATRIX = np.array([[80, 20, 0], [10, 60, 30], [0, 0, 100]])
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from test_charts import run_events
 
 from convscope.errors import UsageError
 from convscope.report import report
@@ -16,6 +15,7 @@ from convscope.report.markdown import to_markdown
 from convscope.report.report import write_report
 from convscope.training.folder import read_events
 from tests.planted import plant_film, small
+from tests.report.test_charts import run_events
 
 HOSTILE = ("</style><script>alert(1)</script>", "a|b](javascript:1)", "*x* `y` $z$ &lt; ~ #")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from test_charts import run_events
 
 from convscope.report.phase_charts import paces, phase_progress
 from convscope.types import Event
+from tests.report.test_charts import run_events
 
 SHAPES = {
     "fast at first, then slower": lambda x: 0.9 * (1 - (1 - x) ** 4),

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_charts import run_events
 from torch import nn
 
 from convscope.paint import GAP
@@ -23,6 +22,7 @@ from convscope.training.folder import read_events
 from convscope.training.frames import frame_path
 from convscope.types import Augmentation, Event, Network, Phase, Recipe, Split
 from tests.planted import STEPS, Memory, plant_film, small
+from tests.report.test_charts import run_events
 
 HOSTILE = ("</style><script>alert(1)</script>", '" onerror="alert(2)', "{{ 7 * 7 }} & Söhne")
 EVALUATED = {

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_charts import run_events
 
 from convscope.report.report import LARGEST_PAGE, write_report
 from tests.planted import small
+from tests.report.test_charts import run_events
 
 A4_WIDTH, A4_HEIGHT = 673, 986  # pixels of 1/96 inch within the margins of 16 and 18 mm
 

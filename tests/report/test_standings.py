@@ -6,12 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from test_comparison_page import ADAM, SGD, log, planted
 
 from convscope.report.contenders import find_contenders, same_start, setting_rows, share_test_images
 from convscope.report.standings import Reach, difference_of, final_of, reaches, standing_of
 from convscope.report.verdict import answer
 from convscope.types import Phase
+from tests.report.test_comparison_page import ADAM, SGD, log, planted
 
 FAST = Phase("sgd", 0.5, epochs=2)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_charts import run_events
 
 from convscope.report.training_words import classes_said, confusion_said, curves_said, film_said, sureness_said
 from convscope.training.frames import Frame
 from convscope.types import Event
+from tests.report.test_charts import run_events
 
 
 def evaluated(*accuracies: float) -> list[Event]:
