@@ -91,14 +91,18 @@ def ranks(folder: Path, *, count: int = 50, seed: int = 0, impatient: bool = Fal
         number = cycle((signal.SIGKILL, signal.SIGSTOP), index // 2)
         run = folder / f"lost-{index}"
         what = f"{'kill -9' if number == signal.SIGKILL else 'SIGSTOP'}, rank {rank}{' (leads)' if rank == 0 else ''}"
-        lost = folder / f"lost-{index}.now"
-        pair = Pair(recipe, run, [Impatience(lost)] if impatient else ())
-        if not until(lambda: pair.ranks[rank].steps >= moment):
-            return what, f"it did not come to step {moment}: {pair.wait(0)}"
-        pair.ranks[rank].send(number)
-        lost.touch()
-        began = time.monotonic()
-        ended = pair.wait()
+        while True:
+            lost = run.with_suffix(".now")
+            pair = Pair(recipe, run, [Impatience(lost)] if impatient else ())
+            if not until(lambda pair=pair: pair.ranks[rank].steps >= moment):
+                return what, f"it did not come to step {moment}: {pair.wait(0)}"
+            pair.ranks[rank].send(number)
+            lost.touch()
+            began = time.monotonic()
+            ended = pair.wait()
+            if any(each.code for each in ended):
+                break
+            run = run.with_name(f"{run.name}-again")  # it was over before
         slowest.append(time.monotonic() - began)
         failure = complaints(
             (ended[rank].code == 137, f"the lost one ended with {ended[rank].code}"),
