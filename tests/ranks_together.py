@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from convscope import rank_watch
 from convscope.methods.surveys.survey import survey
 from convscope.ranks import Ranks, join_ranks
 from convscope.training.evaluate import evaluate
@@ -17,6 +18,7 @@ from convscope.training.loop import train
 from convscope.training.recipes import get_recipe, override_recipe
 from convscope.training.shared_norm import SharedNorms
 from convscope.types import Recipe
+from tests.patience import PATIENCE
 from tests.planted import small
 
 IMAGES = 50  # the last of four ranks' shares of a batch of 10 are not equal, nor are those of 50 images
@@ -105,8 +107,40 @@ def everything(ranks: Ranks):
     }
 
 
+def interrupt(ranks: Ranks):
+    """Begin a training that is interrupted at its third step."""
+    model, (_, dataset) = Exact(), small(IMAGES)
+    steps = iter(range(2))
+
+    def step(*_):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+
+    model.register_forward_pre_hook(step)
+    list(train(model, dataset, recipe(), device="cpu", ranks=ranks))
+
+
+def threads_of_the_group() -> list[str]:
+    """The names of those threads of this process that the ranks talk through."""
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    return [name for name in names if "gloo" in name]
+
+
 def write_everything(environment: Mapping[str, str], folder: Path) -> None:
     """Be the rank that the environment says."""
     os.environ.update(environment)
     with join_ranks() as joined:
-        torch.save(everything(joined), folder / f"rank-{joined.rank}.pt")
+        found = everything(joined)
+    torch.save({**found, "threads": threads_of_the_group()}, folder / f"rank-{joined.rank}.pt")
+
+
+def write_threads_after_interruption(environment: Mapping[str, str], folder: Path) -> None:
+    """Be a rank that is interrupted while it trains."""
+    os.environ.update(environment)
+    rank_watch.BEAT_SECONDS = PATIENCE  # whoever is interrupted first does not end the others
+    try:
+        with join_ranks() as joined:
+            before = threads_of_the_group()
+            interrupt(joined)
+    except KeyboardInterrupt:
+        torch.save((before, threads_of_the_group()), folder / f"rank-{environment['RANK']}.pt")

@@ -6,7 +6,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -21,7 +24,7 @@ from convscope.ranks import ALONE, Ranks
 from tests.faults.harness import CONTEXT, start_server
 from tests.faults.lost_ranks import meeting
 from tests.patience import PATIENCE, soon
-from tests.ranks_together import everything, write_everything
+from tests.ranks_together import everything, write_everything, write_threads_after_interruption
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
@@ -30,19 +33,24 @@ def meeting_place() -> dist.TCPStore:
     return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
-@pytest.fixture(scope="module")
-def by_four(tmp_path_factory):
-    """What each of four ranks came to."""
-    folder, store = tmp_path_factory.mktemp("ranks"), meeting_place()
-    given = [(meeting(rank, 4, store.port), folder) for rank in range(4)]
-    processes = [CONTEXT.Process(target=write_everything, args=each) for each in given]
+def by_ranks(count: int, write: Callable[[Mapping[str, str], Path], None], folder: Path) -> list[Any]:
+    """What each of so many ranks wrote down."""
+    store = meeting_place()
+    given = [(meeting(rank, count, store.port), folder) for rank in range(count)]
+    processes = [CONTEXT.Process(target=write, args=each) for each in given]
     start_server()
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0] * 4
-    return [torch.load(folder / f"rank-{rank}.pt") for rank in range(4)]
+    assert [process.exitcode for process in processes] == [0] * count
+    return [torch.load(folder / f"rank-{rank}.pt") for rank in range(count)]
+
+
+@pytest.fixture(scope="module")
+def by_four(tmp_path_factory):
+    """What each of four ranks came to."""
+    return by_ranks(4, write_everything, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +107,14 @@ def test_what_ranks_tell_each_other(by_four):
     assert talk["sum"].tolist() == [6, 4]
     assert talk["agreed"] == (True, False)
     assert (talk["told"], talk["nothing"]) == ("by the leader", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc names the threads")
+def test_no_thread_of_the_group_is_left_that_could_ask_for_the_interpreter_while_it_ends(by_four, tmp_path):
+    assert [each["threads"] for each in by_four] == [[]] * 4
+    for before, after in by_ranks(2, write_threads_after_interruption, tmp_path):
+        assert before
+        assert after == []
 
 
 def test_shares_are_as_equal_as_can_be_and_nothing_is_left_out():
@@ -248,11 +264,12 @@ def test_whatever_is_not_explained_is_laid_to_a_rank_if_one_is_lost(monkeypatch,
     monkeypatch.setattr(ranks, "rendezvous", lambda *_, **__: iter([(None, 0, 2)]))
     monkeypatch.setattr(ranks.dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(ranks, "RankWatch", Watch)
+    monkeypatch.setattr(ranks.dist, "destroy_process_group", lambda: last_words.append("destroyed"))
     laid = told is RankLost and lost
     with pytest.raises(told if laid else type(error)) as raised, ranks.join_ranks():
         raise error
     assert lost in str(raised.value) if laid else raised.value is error
-    assert last_words == ([] if laid else [f"failed: {in_one_line(error)}"])
+    assert last_words == ([] if laid else [f"failed: {in_one_line(error)}", "destroyed"])
 
 
 def test_no_beat_comes_after_the_last_words(pair):

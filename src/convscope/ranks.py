@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
+from traceback import clear_frames
 
 import numpy as np
 import torch
@@ -102,7 +104,8 @@ ALONE = Ranks()
 def join_ranks() -> Generator[Ranks]:
     """Join the processes that torchrun started; alone without it.
 
-    Within it a rank that is lost ends all others, and is named. Raises RankLost.
+    Within it a rank that is lost ends all others, and is named. After it, unless one is lost, no thread is left that
+    they talked by: one that asks for the interpreter while that ends would abort the process. Raises RankLost.
 
     >>> with join_ranks() as ranks:
     ...     ranks.count
@@ -112,6 +115,7 @@ def join_ranks() -> Generator[Ranks]:
         yield ALONE
         return
     store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+    import_module("torch.distributed.nn.functional")  # later, its functions would keep the group as their default
     dist.init_process_group(_backend(), store=store, rank=rank, world_size=count, timeout=PATIENCE)
     watch = RankWatch(store, rank, count)
     try:
@@ -120,6 +124,8 @@ def join_ranks() -> Generator[Ranks]:
         if _may_be_of_a_loss(error) and (lost := watch.find_lost()):
             raise RankLost(lost) from error
         watch.leave(f"{FAILED}{in_one_line(error)}")
+        clear_frames(error.__traceback__)  # what they trained would keep the group
+        dist.destroy_process_group()
         raise
     else:
         watch.leave()
