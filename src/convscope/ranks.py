@@ -104,8 +104,9 @@ ALONE = Ranks()
 def join_ranks() -> Generator[Ranks]:
     """Join the processes that torchrun started; alone without it.
 
-    Within it a rank that is lost ends all others, and is named. After it, unless one is lost, no thread is left that
-    they talked by: one that asks for the interpreter while that ends would abort the process. Raises RankLost.
+    Within it a rank that is lost ends all others, and is named. After it no thread is left that they talked by, which
+    would abort the process if it asked for the interpreter while that ends, unless one is lost or the network was
+    compiled: torch keeps that. Raises RankLost.
 
     >>> with join_ranks() as ranks:
     ...     ranks.count
