@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -138,9 +139,7 @@ def write_threads_after_interruption(environment: Mapping[str, str], folder: Pat
     """Be a rank that is interrupted while it trains."""
     os.environ.update(environment)
     rank_watch.BEAT_SECONDS = PATIENCE  # whoever is interrupted first does not end the others
-    try:
-        with join_ranks() as joined:
-            before = threads_of_the_group()
-            interrupt(joined)
-    except KeyboardInterrupt:
-        torch.save((before, threads_of_the_group()), folder / f"rank-{environment['RANK']}.pt")
+    with suppress(KeyboardInterrupt), join_ranks() as joined:
+        before = threads_of_the_group()
+        interrupt(joined)
+    torch.save((before, threads_of_the_group()), folder / f"rank-{joined.rank}.pt")

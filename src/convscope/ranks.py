@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib import import_module
-from traceback import clear_frames
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from convscope.errors import ConvscopeError, RankLost, in_one_line, is_out_of_memory
-from convscope.rank_watch import FAILED, RankWatch
+from convscope.errors import ConvscopeError, Interrupted, RankLost, in_one_line, is_out_of_memory
+from convscope.rank_watch import DONE, FAILED, RankWatch
 
 PATIENCE = timedelta(hours=1)
 """How long a rank waits for the others, say while one downloads; a lost one is found much sooner, by the watch."""
@@ -104,9 +103,9 @@ ALONE = Ranks()
 def join_ranks() -> Generator[Ranks]:
     """Join the processes that torchrun started; alone without it.
 
-    Within it a rank that is lost ends all others, and is named. After it no thread is left that they talked by, which
-    would abort the process if it asked for the interpreter while that ends, unless one is lost or the network was
-    compiled: torch keeps that. Raises RankLost.
+    Within it a rank that is lost ends all others, and is named. Where gloo is what they talk through, its threads end
+    after it, with the error if there was one: a thread that asks for the interpreter while that ends would abort the
+    process. Those of a compiled network stay, for torch keeps it. Raises RankLost.
 
     >>> with join_ranks() as ranks:
     ...     ranks.count
@@ -124,9 +123,11 @@ def join_ranks() -> Generator[Ranks]:
     except BaseException as error:
         if _may_be_of_a_loss(error) and (lost := watch.find_lost()):
             raise RankLost(lost) from error
-        watch.leave(f"{FAILED}{in_one_line(error)}")
-        clear_frames(error.__traceback__)  # what they trained would keep the group
-        dist.destroy_process_group()
+        stopped = isinstance(error, Interrupted)  # all ranks are, and the leader may still be saving
+        watch.leave(DONE if stopped else f"{FAILED}{in_one_line(error)}")
+        if _backend() == "gloo":  # NCCL would wait for what the others no longer do
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
         raise
     else:
         watch.leave()

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -103,19 +102,16 @@ def training_forward(
     The model itself stays what it is, for hooks and for evaluation, also where a compiled one computes. Of several
     ranks each computes its share, with the batch norms of the whole batch, and gets the mean of all gradients.
     """
+    layout = FORMATS[engine.memory_format]
     learner: Any = model if ranks.alone else _share_gradients(model)
     learner = torch.compile(learner) if engine.compiled else learner
     norms = nullcontext() if ranks.alone else SharedNorms(model, ranks)
 
-    return partial(_forward, learner, norms, device, engine)  # a closure would keep it where join_ranks clears frames
+    def forward(inputs: Tensor) -> Tensor:
+        with autocast(device, engine.precision), norms:
+            return learner(inputs.contiguous(memory_format=layout)).float()
 
-
-def _forward(
-    learner: Any, norms: AbstractContextManager[None], device: torch.device, engine: Engine, inputs: Tensor
-) -> Tensor:
-    """The logits (N, classes) float32 by a learner, a model or what makes a faster one of it."""
-    with autocast(device, engine.precision), norms:
-        return learner(inputs.contiguous(memory_format=FORMATS[engine.memory_format])).float()
+    return forward
 
 
 def training_kernels(
