@@ -24,7 +24,7 @@ expect.set_options(timeout=1000 * PATIENCE)
 # Closes a dialog and presses a key before the browser draws again, while the focus is still on the dialog's button.
 CLOSE_AND_PRESS = """(dialog, key) => {
   dialog.querySelector("button").click();
-  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  return !document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
 }"""
 
 

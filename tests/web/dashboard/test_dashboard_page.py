@@ -248,3 +248,5 @@ def test_keyboard_reaches_everything(page: Any) -> None:
     page.keyboard.press("?")
     page.locator("#help").evaluate(CLOSE_AND_PRESS, "a")
     expect(page.locator("#axis [value=time]")).to_be_checked()
+    page.keyboard.press("?")
+    assert page.locator("#help").evaluate(CLOSE_AND_PRESS, " ")

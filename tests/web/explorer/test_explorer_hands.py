@@ -128,6 +128,9 @@ def test_keys_go_on_where_one_was(page: Any) -> None:
     expect(tiles.nth(2)).to_be_focused()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("?")
+    page.locator("#help").evaluate(CLOSE_AND_PRESS, "ArrowRight")
+    expect(tiles.first).to_be_focused()
+    page.keyboard.press("?")
     page.locator("#help").evaluate(CLOSE_AND_PRESS, "i")
     wait_until(page, "location.hash === '#/images'")
 

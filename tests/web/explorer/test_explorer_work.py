@@ -179,6 +179,17 @@ def test_a_lane_may_be_closed_at_the_moment_that_work_is_done():
     assert done.result(PATIENCE)
 
 
+def test_a_closed_lane_refuses_work_though_its_lock_is_never_given_back():
+    lane, answers = Lane(tiny_network(), name="test"), []
+    lane.close()
+    lane.join()
+    asker = threading.Thread(target=lambda: answers.append(lane.put(lambda network: 1)), daemon=True)
+    with lane._changed:  # as by a thread that was told to end while it took it
+        asker.start()
+        asker.join(PATIENCE)
+        assert [answer.cancelled() for answer in answers] == [True]
+
+
 def test_who_asks_is_told_that_the_lane_has_ended():
     async def there() -> bool:
         return False

@@ -43,10 +43,10 @@ class Lane:
     def put(self, work: Callable[[Network], Value]) -> Future[Value]:
         """Have work(network) done before all that waits; the oldest gives way where too much does."""
         future: Future[Value] = Future()
+        if self._closed:  # asked without the lock, as in close
+            future.cancel()
+            return future
         with self._changed:
-            if self._closed:
-                future.cancel()
-                return future
             if len(self._waiting) >= MOST_WAITING:
                 self._waiting.pop(0)[0].cancel()
             self._waiting.append((future, work))

@@ -1,7 +1,7 @@
 // The keyboard: what each key does, and the list of them. Also the drawer that holds the runs on a narrow screen.
-import { element, find } from "../shared/dom.js";
+import { element, find, pressedOn } from "../shared/dom.js";
 
-const TYPED_INTO = "input[type=search], select, dialog[open] *";
+const TYPED_INTO = "input[type=search], select, dialog *";
 const AXES = ["step", "epoch", "time"];
 
 export function listenToKeys({ player, settings, zoomBy, showAll }) {
@@ -27,9 +27,10 @@ export function listenToKeys({ player, settings, zoomBy, showAll }) {
   );
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") setDrawer(false);
-    if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.(TYPED_INTO)) return;
+    const target = pressedOn(event);
+    if (event.ctrlKey || event.altKey || event.metaKey || target.closest?.(TYPED_INTO)) return;
     const pressed = event.key === " " ? "Space" : event.key;
-    if (taken(event.target, pressed)) return;
+    if (taken(target, pressed)) return;
     const found = keys.find(([key]) => key === pressed);
     if (!found || event.defaultPrevented) return;
     event.preventDefault();

@@ -1,7 +1,7 @@
 // The keyboard: arrows go from tile to tile, a few keys open what is always there, and the list of them.
-import { element, find } from "../shared/dom.js";
+import { element, find, pressedOn } from "../shared/dom.js";
 
-const TYPED_INTO = "input:not([type=radio], [type=checkbox], [type=file]), select, dialog[open] *";
+const TYPED_INTO = "input:not([type=radio], [type=checkbox], [type=file]), select, dialog *";
 const SHORTCUTS = [
   ["← → ↑ ↓", "from tile to tile; on feature maps, from cell to cell"],
   ["Enter", "open the tile, or the channel of the cell"],
@@ -50,8 +50,9 @@ export function listenToKeys(goTo) {
   };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
-    if (event.target.closest?.(TYPED_INTO) || !Object.hasOwn(does, event.key)) return;
-    if (event.key === "ArrowRight" && ![document.body, find("main")].includes(document.activeElement)) return;
+    const target = pressedOn(event);
+    if (target.closest?.(TYPED_INTO) || !Object.hasOwn(does, event.key)) return;
+    if (event.key === "ArrowRight" && ![document.body, find("main")].includes(target)) return;
     event.preventDefault();
     does[event.key]();
   });

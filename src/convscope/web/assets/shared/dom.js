@@ -33,3 +33,8 @@ export function arrange(parent, children) {
     if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
   });
 }
+
+/** What a key is pressed on: not on a button of a dialog that is closed, which keeps the focus until the browser draws. */
+export function pressedOn(event) {
+  return event.target.closest?.("dialog:not([open])") ? document.body : event.target;
+}
