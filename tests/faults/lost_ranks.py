@@ -22,6 +22,9 @@ from tests.patience import PATIENCE
 MOST_SECONDS = 30.0
 """After so long no rank may be left."""
 
+TRIES = 5
+"""So often a training is tried again that was over before its loss."""
+
 TOGETHER = 2
 """So many pairs are tried at once: they mostly wait."""
 
@@ -91,7 +94,7 @@ def ranks(folder: Path, *, count: int = 50, seed: int = 0, impatient: bool = Fal
         number = cycle((signal.SIGKILL, signal.SIGSTOP), index // 2)
         run = folder / f"lost-{index}"
         what = f"{'kill -9' if number == signal.SIGKILL else 'SIGSTOP'}, rank {rank}{' (leads)' if rank == 0 else ''}"
-        while True:
+        for _ in range(TRIES):
             lost = run.with_suffix(".now")
             pair = Pair(recipe, run, [Impatience(lost)] if impatient else ())
             if not until(lambda pair=pair: pair.ranks[rank].steps >= moment):
@@ -103,6 +106,8 @@ def ranks(folder: Path, *, count: int = 50, seed: int = 0, impatient: bool = Fal
             if any(each.code for each in ended):
                 break
             run = run.with_name(f"{run.name}-again")  # it was over before
+        else:
+            return what, f"{TRIES} times the training was over before the loss"
         slowest.append(time.monotonic() - began)
         failure = complaints(
             (ended[rank].code == 137, f"the lost one ended with {ended[rank].code}"),
