@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from convscope.types import Recipe
 from tests.patience import PATIENCE
 from tests.planted import small
 
+MOMENT = 10.0  # seconds
 IMAGES = 50  # the last of four ranks' shares of a batch of 10 are not equal, nor are those of 50 images
 
 
@@ -122,9 +124,20 @@ def interrupt(ranks: Ranks):
 
 
 def threads_of_the_group() -> list[str]:
-    """The names of those threads of this process that the ranks talk through."""
-    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    """The names of those threads of this process that the ranks talk through; none where /proc does not tell."""
+    names = []
+    for name in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # others end meanwhile
+            names.append(name.read_text().strip())
     return [name for name in names if "gloo" in name]
+
+
+def threads_left() -> list[str]:
+    """The same, once those have gone that are told for a moment after they have ended."""
+    until = time.monotonic() + MOMENT
+    while (left := threads_of_the_group()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return left
 
 
 def write_everything(environment: Mapping[str, str], folder: Path) -> None:
@@ -132,7 +145,7 @@ def write_everything(environment: Mapping[str, str], folder: Path) -> None:
     os.environ.update(environment)
     with join_ranks() as joined:
         found = everything(joined)
-    torch.save({**found, "threads": threads_of_the_group()}, folder / f"rank-{joined.rank}.pt")
+    torch.save({**found, "threads": threads_left()}, folder / f"rank-{joined.rank}.pt")
 
 
 def write_threads_after_interruption(environment: Mapping[str, str], folder: Path) -> None:
@@ -142,4 +155,4 @@ def write_threads_after_interruption(environment: Mapping[str, str], folder: Pat
     with suppress(KeyboardInterrupt), join_ranks() as joined:
         before = threads_of_the_group()
         interrupt(joined)
-    torch.save((before, threads_of_the_group()), folder / f"rank-{joined.rank}.pt")
+    torch.save((before, threads_left()), folder / f"rank-{joined.rank}.pt")
